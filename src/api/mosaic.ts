@@ -1,0 +1,383 @@
+import { randomUUID } from "node:crypto";
+import type { Backend, Usage } from "../backends/backend.ts";
+import { MosaicError, quote } from "../base/errors.ts";
+import { parseVolumeName, type VolumeName } from "../base/names.ts";
+import { formatSize } from "../base/size.ts";
+import type { FilesystemName } from "../filesystems/filesystem.ts";
+import { checkRecord, type Kind, type VolumeRecord } from "../location/record.ts";
+import { requireVolume, type VolumeAddress } from "../location/volumes.ts";
+import { type Steps, shellQuote } from "../system/steps.ts";
+import type { Config } from "./config.ts";
+import { mountMetadata, mountVolume, unmountMetadata, unmountVolume } from "./mounting.ts";
+
+/** What a mosaic can do beyond making, mounting and dropping volumes, in the order in which `info` shows it. */
+export type Feature = "clone" | "bdev" | "volsize" | "migrate";
+
+/** What `info` tells of a mosaic. */
+export interface MosaicInfo {
+  readonly name: string;
+  readonly type: string;
+  readonly location: string;
+  readonly config: string;
+  readonly features: readonly Feature[];
+  readonly kinds: readonly Kind[];
+}
+
+/** A volume as `list` tells it: its record, and how it is used at this moment. */
+export interface VolumeInfo extends VolumeRecord {
+  /** The name of the volume it was cloned from, while that exists. */
+  readonly parent: string | null;
+  /** The device, when it is attached. */
+  readonly attachedAs: string | null;
+  /** Where it is mounted, in every mount namespace. */
+  readonly mountedAt: readonly string[];
+}
+
+/** Whether a name is a volume; when not, why. */
+export interface Existence {
+  readonly name: string;
+  readonly exists: boolean;
+  /** What lies in the name's place that is no volume, and the command that would make it one. */
+  readonly foreign: { readonly why: string; readonly adopt: string } | null;
+}
+
+/** What restoring records from a saved list did. */
+export interface AdoptReport {
+  readonly adopted: readonly string[];
+  readonly unchanged: readonly string[];
+  readonly failed: readonly { readonly name: string; readonly error: MosaicError }[];
+}
+
+/** Where messages go that are no errors, one line each. */
+export type Notify = (line: string) => void;
+
+/**
+ * The storage that one config describes: one metadata filesystem and its volumes. It keeps no state, so any number of
+ * processes may work on the same mosaic; they meet in locks on the storage itself. Sizes are bytes, names are checked.
+ *
+ * Every method throws a `MosaicError` and nothing else; when it throws, the storage is as it was.
+ *
+ * @example
+ *   await using mosaic = await openMosaic("vm");
+ *   await mosaic.createVolume("web", { kind: "fs", sizeBytes: 512 * 1024 ** 2 });
+ *   await mosaic.mountVolume("web", "/srv/web");
+ */
+export class Mosaic implements AsyncDisposable {
+  constructor(
+    private readonly config: Config,
+    private readonly backend: Backend,
+    private readonly steps: Steps,
+    private readonly notify: Notify,
+  ) {}
+
+  /** The mosaic's own name: its config's file name without the ending. */
+  get name(): string {
+    return this.config.mosaicName;
+  }
+
+  /** What the mosaic is and can do. Never throws. @example mosaic.info().features.includes("clone") */
+  info(): MosaicInfo {
+    const { clone, block } = this.backend;
+    const features: Feature[] = [...(clone ? ["clone" as const] : []), ...(block ? ["bdev" as const] : [])];
+    const { mosaicName: name, backend: type, location, file: config } = this.config;
+    return { name, type, location, config, features, kinds: this.backend.limits.kinds };
+  }
+
+  /** All volumes with their use at this moment. Throws PERMISSION_DENIED. @example for (const { name } of mosaic.listVolumes()) console.log(name) */
+  listVolumes(): VolumeInfo[] {
+    const usageOf = this.backend.survey();
+    const records = [...this.backend.list()];
+    const names = new Map(records.map((record) => [record.id, record.name]));
+    return records.map((record) => describeVolume(record, usageOf(record), names));
+  }
+
+  /** Whether a volume of this name exists. Throws INVALID_ARGUMENT. @example mosaic.haveVolume("web").exists */
+  haveVolume(name: string): Existence {
+    const address = this.addressOf(name);
+    const found = this.backend.find(address);
+    const exists = found.state === "volume" && found.record.name === address.name;
+    const foreign =
+      found.state === "foreign" ? { why: found.why, adopt: this.adoptCommand(address.name) } : null;
+    return { name, exists, foreign };
+  }
+
+  /** The record of a volume. Throws NOT_FOUND. @example (await mosaic.getVolume("web")).sizeBytes */
+  getVolume(name: string): Promise<VolumeRecord> {
+    return this.doing("find", name, (address) => requireVolume(address, this.backend.find(address)));
+  }
+
+  /**
+   * Makes an empty volume: kind "fs" has a filesystem, "disk" is a bare device. `sizeBytes` may be left out where a
+   * size is not enforced. Throws INVALID_ARGUMENT, UNSUPPORTED, ALREADY_EXISTS, NO_SPACE.
+   * @example await mosaic.createVolume("vm1", { kind: "disk", sizeBytes: 10 * 1024 ** 3 })
+   */
+  createVolume(name: string, options: { kind: Kind; sizeBytes?: number | undefined }): Promise<VolumeRecord> {
+    return this.doing("create", name, async (address) => {
+      const record: VolumeRecord = {
+        ...this.newRecord(address, options.kind),
+        sizeBytes: options.sizeBytes ?? null,
+      };
+      this.requirePossible(record);
+      await this.backend.create(record);
+      if (record.sizeBytes !== null && !this.backend.limits.sizeIsEnforced) {
+        const size = formatSize(record.sizeBytes);
+        this.notify(
+          `note: ${this.config.backend} does not limit the size of volumes: ${size} is recorded, not enforced`,
+        );
+      }
+      return record;
+    });
+  }
+
+  /**
+   * Makes a writable copy-on-write copy. The origin may be mounted: the clone is then what a power cut at that moment
+   * would leave, with a filesystem UUID of its own. Throws UNSUPPORTED, NOT_FOUND, ALREADY_EXISTS, NO_SPACE.
+   * @example await mosaic.cloneVolume("golden", "web-1")
+   */
+  cloneVolume(origin: string, name: string): Promise<VolumeRecord> {
+    return this.doing("clone", origin, async (from) => {
+      const to = this.addressOf(name);
+      const { clone } = this.backend;
+      if (!clone)
+        throw unsupported(
+          "clone",
+          `${this.config.backend} volumes at ${quote(this.config.location)} cannot share data`,
+        );
+      return clone(from, (parent) => ({
+        ...this.newRecord(to, parent.kind),
+        filesystem: parent.filesystem,
+        sizeBytes: parent.sizeBytes,
+        parentId: parent.id,
+      }));
+    });
+  }
+
+  /** Destroys a volume and its data; its clones stay. Throws NOT_FOUND, BUSY with the holders. @example await mosaic.dropVolume("web") */
+  dropVolume(name: string): Promise<void> {
+    return this.doing("drop", name, (address) => this.backend.drop(address));
+  }
+
+  /** Makes a block device that stays until it is detached; gives its path. Throws UNSUPPORTED, BUSY. @example await mosaic.attachVolume("vm1") */
+  attachVolume(name: string): Promise<string> {
+    return this.doing("attach", name, (address) => this.requireBlock().attach(address));
+  }
+
+  /** Removes the block device. Throws NOT_FOUND when it is not attached, BUSY with the holders. @example await mosaic.detachVolume("vm1") */
+  detachVolume(name: string): Promise<void> {
+    return this.doing("detach", name, (address) => this.requireBlock().detach(address));
+  }
+
+  /** Mounts a volume onto a directory, which is no symbolic link. Throws NOT_FOUND, INVALID_ARGUMENT, BUSY. @example await mosaic.mountVolume("web", "/srv/web", { readOnly: true }) */
+  mountVolume(name: string, mountPoint: string, options: { readOnly?: boolean } = {}): Promise<void> {
+    const readOnly = options.readOnly ?? false;
+    return this.doing("mount", name, (address) =>
+      mountVolume(this.steps, this.backend, address, mountPoint, readOnly),
+    );
+  }
+
+  /** Unmounts a volume from a directory. Throws NOT_FOUND when it is not what is mounted there, BUSY. @example await mosaic.unmountVolume("web", "/srv/web") */
+  unmountVolume(name: string, mountPoint: string): Promise<void> {
+    return this.doing("unmount", name, (address) =>
+      unmountVolume(this.steps, this.backend, address, mountPoint),
+    );
+  }
+
+  /** Mounts the mosaic's metadata onto a directory. Throws NOT_FOUND, INVALID_ARGUMENT. @example await mosaic.mountMetadata("/srv/meta") */
+  async mountMetadata(mountPoint: string, options: { readOnly?: boolean } = {}): Promise<void> {
+    await mountMetadata(this.steps, this.backend, mountPoint, options.readOnly ?? false);
+  }
+
+  /** Unmounts the mosaic's metadata. Throws NOT_FOUND, BUSY. @example await mosaic.unmountMetadata("/srv/meta") */
+  async unmountMetadata(mountPoint: string): Promise<void> {
+    await unmountMetadata(this.steps, this.backend, mountPoint);
+  }
+
+  /** Makes a foreign object a volume. Throws NOT_FOUND, ALREADY_EXISTS, UNSUPPORTED when it cannot be one. @example await mosaic.adoptVolume("old", "fs") */
+  adoptVolume(name: string, kind: Kind): Promise<VolumeRecord> {
+    return this.doing("adopt", name, (address) => {
+      this.requireKind(kind);
+      return this.backend.adopt({ ...this.newRecord(address, kind), filesystem: null });
+    });
+  }
+
+  /**
+   * Gives volumes back the records that a saved `list --json` has, after a copy that lost them. One that fails does not
+   * stop the others. Throws INVALID_ARGUMENT when the list is none.
+   * @example await mosaic.adoptFrom(JSON.parse(await Bun.file("list.json").text()))
+   */
+  async adoptFrom(list: unknown): Promise<AdoptReport> {
+    const report = {
+      adopted: [] as string[],
+      unchanged: [] as string[],
+      failed: [] as { name: string; error: MosaicError }[],
+    };
+    for (const entry of parseSavedList(list)) {
+      try {
+        const isNew = await this.restoreRecord(entry);
+        (isNew ? report.adopted : report.unchanged).push(entry.name);
+      } catch (thrown) {
+        if (!(thrown instanceof MosaicError)) throw thrown;
+        report.failed.push({ name: entry.name, error: thrown });
+      }
+    }
+    return report;
+  }
+
+  /** Ends the use of the mosaic. What is mounted and attached stays so. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.backend.close();
+  }
+
+  private async restoreRecord(saved: VolumeRecord): Promise<boolean> {
+    const address = this.addressOf(saved.name);
+    if (saved.backend !== this.config.backend || saved.storedName !== address.storedName) {
+      const message = `The saved record is of ${saved.backend} at ${quote(saved.storedName)}, but here ${quote(saved.name)} is ${this.config.backend} at ${quote(address.storedName)}`;
+      throw new MosaicError("INVALID_ARGUMENT", message, { name: saved.name });
+    }
+    const found = this.backend.find(address);
+    if (found.state === "volume" && found.record.id === saved.id && found.record.name === saved.name)
+      return false;
+    await this.backend.adopt(saved);
+    return true;
+  }
+
+  private addressOf(text: string): VolumeAddress {
+    const name = parseVolumeName(text);
+    const storedName = this.config.volumeMap.map(name);
+    const reserved = this.config.layoutPath;
+    if (reserved === "") return { name, storedName };
+    const isReserved = `${reserved}/`.startsWith(`${storedName}/`) || storedName.startsWith(`${reserved}/`);
+    if (!isReserved) return { name, storedName };
+    throw new MosaicError(
+      "INVALID_ARGUMENT",
+      `The name ${quote(text)} is reserved: the layout keeps the metadata at ${quote(reserved)}`,
+      { name: text, reserved },
+    );
+  }
+
+  private newRecord(address: VolumeAddress, kind: Kind): VolumeRecord {
+    return {
+      id: randomUUID(),
+      ...address,
+      backend: this.config.backend,
+      kind,
+      filesystem: kind === "fs" ? (this.config.defaultFilesystem ?? null) : null,
+      sizeBytes: null,
+      parentId: null,
+      createdAt: new Date().toISOString(),
+      labels: {},
+    };
+  }
+
+  private requirePossible(record: VolumeRecord): void {
+    this.requireKind(record.kind);
+    const { sizeIsEnforced, sizeStepBytes, filesystems } = this.backend.limits;
+    if (!sizeIsEnforced) return;
+    if (record.sizeBytes === null)
+      throw new MosaicError(
+        "INVALID_ARGUMENT",
+        `a ${this.config.backend} volume needs a size, such as 512M`,
+        { missing: "size" },
+      );
+    if (record.sizeBytes % sizeStepBytes !== 0) {
+      const next = Math.ceil(record.sizeBytes / sizeStepBytes) * sizeStepBytes;
+      throw new MosaicError(
+        "INVALID_ARGUMENT",
+        `invalid size ${record.sizeBytes}: sizes here are multiples of ${sizeStepBytes} bytes; the next is ${next}`,
+        { sizeBytes: record.sizeBytes, sizeStepBytes },
+      );
+    }
+    const minimum = filesystems[record.filesystem as FilesystemName] ?? sizeStepBytes;
+    if (record.sizeBytes >= minimum) return;
+    throw new MosaicError(
+      "INVALID_ARGUMENT",
+      `invalid size ${formatSize(record.sizeBytes)}: ${record.filesystem} needs at least ${formatSize(minimum)}`,
+      { sizeBytes: record.sizeBytes, minimumBytes: minimum },
+    );
+  }
+
+  private requireKind(kind: Kind): void {
+    const { kinds } = this.backend.limits;
+    if (kinds.includes(kind)) return;
+    throw new MosaicError(
+      "UNSUPPORTED",
+      `a ${this.config.backend} volume cannot be a ${kind}: expected ${kinds.join(" or ")}`,
+      { kind, kinds },
+    );
+  }
+
+  private requireBlock() {
+    if (this.backend.block) return this.backend.block;
+    throw new MosaicError("UNSUPPORTED", `A ${this.config.backend} volume has no block device: mount it`, {
+      feature: "bdev",
+    });
+  }
+
+  /** Runs a change; its errors say what was tried and, of a foreign object, how it would become a volume. */
+  private async doing<T>(
+    what: string,
+    name: string,
+    action: (address: VolumeAddress) => T | Promise<T>,
+  ): Promise<T> {
+    const address = this.addressOf(name);
+    try {
+      return await action(address);
+    } catch (thrown) {
+      if (!(thrown instanceof MosaicError)) throw thrown;
+      const isForeign = thrown.details.reason === "foreign" && thrown.code === "NOT_FOUND";
+      const adopt = isForeign ? { adopt: this.adoptCommand(address.name) } : {};
+      const advice = isForeign ? `; to make it a volume: ${adopt.adopt}` : "";
+      throw new MosaicError(
+        thrown.code,
+        `Cannot ${what} ${quote(name)}: ${thrown.message}${advice}`,
+        { ...thrown.details, ...adopt },
+        thrown,
+      );
+    }
+  }
+
+  private adoptCommand(name: VolumeName): string {
+    return shellQuote([
+      "moctl",
+      this.config.file,
+      "adopt",
+      this.backend.limits.kinds.join("|"),
+      name,
+    ]).replaceAll("'", "");
+  }
+}
+
+function unsupported(feature: Feature, message: string): MosaicError {
+  return new MosaicError("UNSUPPORTED", message, { feature });
+}
+
+function describeVolume(record: VolumeRecord, usage: Usage, names: ReadonlyMap<string, string>): VolumeInfo {
+  const mountedAt = usage.mounts.flatMap((holder) => (holder.kind === "mount" ? [holder.path] : []));
+  return {
+    ...record,
+    parent: record.parentId === null ? null : (names.get(record.parentId) ?? null),
+    attachedAs: usage.attachedAs,
+    mountedAt,
+  };
+}
+
+function parseSavedList(list: unknown): VolumeRecord[] {
+  const volumes = (list as { volumes?: unknown } | null)?.volumes;
+  if (!Array.isArray(volumes))
+    throw new MosaicError(
+      "INVALID_ARGUMENT",
+      "The saved list is not the answer of `list --json`: it has no list of volumes",
+    );
+  return volumes.map((entry, index) => {
+    try {
+      return checkRecord(entry as Record<string, unknown>);
+    } catch (thrown) {
+      throw new MosaicError(
+        "INVALID_ARGUMENT",
+        `Entry ${index + 1} of the saved list is no volume: ${(thrown as Error).message}`,
+        { index },
+        thrown,
+      );
+    }
+  });
+}

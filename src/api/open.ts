@@ -1,0 +1,55 @@
+import { statSync } from "node:fs";
+import { BACKENDS } from "../backends/registry.ts";
+import { quote } from "../base/errors.ts";
+import { directSteps, type Steps } from "../system/steps.ts";
+import type { Config } from "./config.ts";
+import { readConfigFile } from "./configfile.ts";
+import { Mosaic, type Notify } from "./mosaic.ts";
+
+/** How a mosaic is opened. */
+export interface OpenOptions {
+  /** How changes are made: logged, only planned, cancellable. Directly when absent. */
+  readonly steps?: Steps;
+  /** Gets the lines that are neither results nor errors. They are dropped when absent. */
+  readonly notify?: Notify;
+  /** Milliseconds to wait for a volume that another process works on; 30 seconds when absent. */
+  readonly lockTimeoutMs?: number;
+}
+
+/**
+ * Opens the mosaic that a config describes: a path that begins with "." or "/", or a name under /etc/mosaic. Throws
+ * NOT_FOUND, INVALID_CONFIG, UNSUPPORTED or UNAVAILABLE for its location, PERMISSION_DENIED without root's privileges.
+ * @example await using mosaic = await openMosaic("vm");
+ */
+export async function openMosaic(nameOrPath: string, options: OpenOptions = {}): Promise<Mosaic> {
+  const file = readConfigFile(nameOrPath);
+  // The YAML and schema libraries cost time to load, so only what reads a config loads them.
+  const { parseConfig } = await import("./config.ts");
+  const config = parseConfig(file);
+  requireLocation(config);
+  const steps = options.steps ?? directSteps;
+  const backend = BACKENDS[config.backend].open({
+    steps,
+    location: config.location,
+    layoutPath: config.layoutPath,
+    requireMount: config.requireMount,
+    lockTimeoutMs: options.lockTimeoutMs ?? 30_000,
+    wrongLocation: (found, expected) =>
+      config.faultAt("location", `location: expected ${expected}, found ${found}`),
+  });
+  return new Mosaic(config, backend, steps, options.notify ?? (() => {}));
+}
+
+function requireLocation(config: Config): void {
+  const status = statSync(config.location, { throwIfNoEntry: false });
+  if (!status)
+    throw config.faultAt(
+      "location",
+      `location: expected a directory, found nothing at ${quote(config.location)}`,
+    );
+  if (!status.isDirectory())
+    throw config.faultAt(
+      "location",
+      `location: expected a directory, found a file at ${quote(config.location)}`,
+    );
+}

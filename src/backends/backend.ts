@@ -1,0 +1,115 @@
+import type { MosaicError } from "../base/errors.ts";
+import type { FilesystemName } from "../filesystems/filesystem.ts";
+import type { Kind, VolumeRecord } from "../location/record.ts";
+import type { Found, LockedVolume, VolumeAddress } from "../location/volumes.ts";
+import type { DirectoryPlace, Holder } from "../system/holders.ts";
+import type { Steps } from "../system/steps.ts";
+
+// What one storage technology gives to a mosaic. A backend is a plain object of functions. An optional member is there
+// when and only when it works: the features that `info` shows are read off the object, there is no flag beside the code.
+//
+// Rules for every member: it throws a MosaicError and nothing else, and when it throws, the storage is as it was. Sizes
+// are bytes, paths absolute, names mapped and checked. Every change is a step, see system/steps.ts.
+
+/** What every backend gives. */
+export interface BackendCore {
+  /** What volumes can be made of. */
+  readonly limits: Limits;
+  /** The directory that holds the mosaic's metadata. Throws NOT_FOUND when the layout's directory is not there. */
+  metadata(): DirectoryPlace & { readonly fd: number };
+  /** Makes an empty volume with this record. Throws ALREADY_EXISTS, NO_SPACE. */
+  create(record: VolumeRecord): Promise<void>;
+  /** What is at an address: a volume (maybe another one's), a foreign object, or nothing. Throws DAMAGED. */
+  find(address: VolumeAddress): Found;
+  /** The records of all volumes. */
+  list(): Iterable<VolumeRecord>;
+  /** Destroys a volume and its data. Throws NOT_FOUND, BUSY. */
+  drop(address: VolumeAddress): Promise<void>;
+  /** Gives a foreign object this record; gives the record as written. Throws NOT_FOUND, ALREADY_EXISTS, UNSUPPORTED. */
+  adopt(record: VolumeRecord): Promise<VolumeRecord>;
+  /** Looks at the kernel once; the function says for each volume how it is used at that moment. */
+  survey(): (record: VolumeRecord) => Usage;
+  /** Makes a writable copy-on-write copy, whose record `makeRecord` makes from the origin's. Throws NOT_FOUND, ALREADY_EXISTS, UNSUPPORTED, NO_SPACE. */
+  readonly clone?: (
+    origin: VolumeAddress,
+    makeRecord: (origin: VolumeRecord) => VolumeRecord,
+  ) => Promise<VolumeRecord>;
+  /** Ends the use of the location. */
+  close(): void;
+}
+
+/** A volume nobody can reach is no volume: there is at least one way in. */
+export type WayIn =
+  | { readonly block: BlockAccess; readonly directory?: DirectoryAccess }
+  | { readonly directory: DirectoryAccess; readonly block?: BlockAccess };
+
+/** What one storage technology gives to a mosaic. */
+export type Backend = BackendCore & WayIn;
+
+/** Volumes as block devices. */
+export interface BlockAccess {
+  /** Makes a device that stays until it is detached; gives its path. Throws BUSY when there is one. */
+  attach(address: VolumeAddress): Promise<string>;
+  /** Removes the device. Throws NOT_FOUND when it is not attached, BUSY with the holders. */
+  detach(address: VolumeAddress): Promise<void>;
+  /** Gives the volume locked, with its device, made for this use where there is none; it goes with its last user. */
+  open(address: VolumeAddress, readOnly: boolean): Promise<OpenBlockVolume>;
+  /** Gives the volume locked, with the device it has now. */
+  look(
+    address: VolumeAddress,
+  ): Promise<Omit<OpenBlockVolume, "device"> & { readonly device: BlockDevice | undefined }>;
+}
+
+/** A block device of a volume. */
+export interface BlockDevice {
+  /** Such as "/dev/loop3", and its device number, such as "7:3". */
+  readonly path: string;
+  readonly number: string;
+  readonly readOnly: boolean;
+  /** Whether it goes by itself with its last user, because nobody attached it. */
+  readonly autoclear: boolean;
+}
+
+/** A locked volume and its device, until it is closed. */
+export interface OpenBlockVolume {
+  readonly record: VolumeRecord;
+  readonly device: BlockDevice;
+  /** Waits until the device is gone, when nothing uses it any more and nobody attached it. */
+  settle(): Promise<void>;
+  close(): void;
+}
+
+/** Volumes as directories. */
+export interface DirectoryAccess {
+  /** Gives the volume locked and its directory open. Throws NOT_FOUND, LOCKED. */
+  open(address: VolumeAddress): Promise<LockedVolume & { readonly place: DirectoryPlace }>;
+}
+
+/** What volumes of a backend can be. */
+export interface Limits {
+  readonly kinds: readonly Kind[];
+  /** Whether a size limits what a volume holds; where not, it is optional and only recorded. */
+  readonly sizeIsEnforced: boolean;
+  /** Sizes are multiples of this, in bytes; 1 where sizes are not enforced. */
+  readonly sizeStepBytes: number;
+  /** The filesystems that volumes of kind fs can have inside, and the smallest volume for each, in bytes. */
+  readonly filesystems: Readonly<Partial<Record<FilesystemName, number>>>;
+}
+
+/** How a volume is used at one moment, in every mount namespace. */
+export interface Usage {
+  readonly attachedAs: string | null;
+  readonly mounts: readonly Holder[];
+}
+
+/** What a backend gets to work with. */
+export interface BackendContext {
+  readonly steps: Steps;
+  /** As the config says it, made absolute. */
+  readonly location: string;
+  readonly layoutPath: string;
+  readonly requireMount: boolean;
+  readonly lockTimeoutMs: number;
+  /** Makes the error for a location of the wrong kind, at its place in the config. */
+  readonly wrongLocation: (found: string, expected: string) => MosaicError;
+}

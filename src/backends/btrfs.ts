@@ -1,0 +1,94 @@
+import { MosaicError, quote } from "../base/errors.ts";
+import { adoptVolume, publishVolume, type Store } from "../location/changes.ts";
+import {
+  directoryAccess,
+  findDirectoryHolders,
+  locationMembers,
+  surveyDirectories,
+} from "../location/core.ts";
+import type { Form } from "../location/form.ts";
+import { type Location, openLocation } from "../location/location.ts";
+import { lockVolume, type VolumeAddress } from "../location/volumes.ts";
+import {
+  BTRFS_MAGIC,
+  createSubvolume,
+  deleteSubvolume,
+  isReadOnlySubvolume,
+  listNestedSubvolumes,
+  setReadOnlySubvolume,
+  snapshotSubvolume,
+} from "../system/btrfs.ts";
+import { setMode } from "../system/files.ts";
+import type { Steps } from "../system/steps.ts";
+import type { Backend, BackendContext } from "./backend.ts";
+
+const SUBVOLUME_INODE = 256n;
+
+/** Volumes are subvolumes, clones are snapshots. */
+export function openBtrfs(context: BackendContext): Backend {
+  const location = openLocation(context.location, context);
+  if (location.filesystemMagic !== BTRFS_MAGIC)
+    throw context.wrongLocation(location.mount.filesystem, "a btrfs filesystem");
+  const { steps } = context;
+  const store: Store = { ...context, location, form: subvolumeForm(location) };
+  return {
+    ...locationMembers(store),
+    limits: { kinds: ["fs"], sizeIsEnforced: false, sizeStepBytes: 1, filesystems: {} },
+    create: (record) =>
+      publishVolume(store, record, async (operation) => {
+        await createSubvolume(steps, operation.volumePath, operation.fd);
+        await setMode(steps, operation.volumePath, 0o700);
+      }),
+    adopt: (record) => adoptVolume(store, record, async () => record),
+    survey: () => surveyDirectories(location),
+    directory: directoryAccess(store),
+    async clone(origin, makeRecord) {
+      const volume = await lockOrigin(store, origin);
+      try {
+        const record = makeRecord(volume.record);
+        await publishVolume(store, record, (operation) =>
+          snapshotSubvolume(steps, volume.path, operation.volumePath, operation.fd),
+        );
+        return record;
+      } finally {
+        volume.close();
+      }
+    },
+  };
+}
+
+/** A snapshot holds an empty directory where a nested subvolume was, so an origin with nested ones cannot be cloned. */
+async function lockOrigin(store: Store, origin: VolumeAddress) {
+  const volume = await lockVolume(store.location, store.form, origin, store.lockTimeoutMs);
+  const nested = await listNestedSubvolumes(store.steps, volume.path).catch((thrown) => {
+    volume.close();
+    throw thrown;
+  });
+  if (nested.length === 0) return volume;
+  volume.close();
+  const message = `it has subvolumes inside, which a snapshot would leave out: ${nested.map(quote).join(", ")}`;
+  throw new MosaicError("UNSUPPORTED", message, { name: origin.name, nested });
+}
+
+function subvolumeForm(location: Location): Form {
+  return {
+    backend: "btrfs",
+    description: "a btrfs subvolume",
+    matches: (status) => status.isDirectory() && status.ino === SUBVOLUME_INODE,
+    holders: (path) => findDirectoryHolders(location, path),
+    async release(steps, path) {
+      if (!(await isReadOnlySubvolume(steps, path))) return async () => {};
+      // A read-only subvolume cannot be renamed: EROFS.
+      await setReadOnlySubvolume(steps, path, false);
+      return () => setReadOnlySubvolume(steps, path, true);
+    },
+    remove: (steps, path, lockFd) => removeSubvolumes(steps, path, lockFd),
+  };
+}
+
+/** Removes a subvolume and those inside it, the deepest first. */
+async function removeSubvolumes(steps: Steps, path: string, lockFd: number): Promise<void> {
+  const nested = steps.planning ? [] : await listNestedSubvolumes(steps, path);
+  for (const inner of nested) await removeSubvolumes(steps, inner, lockFd);
+  await deleteSubvolume(steps, path, lockFd);
+}

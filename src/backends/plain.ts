@@ -1,0 +1,37 @@
+import { adoptVolume, publishVolume, type Store } from "../location/changes.ts";
+import {
+  directoryAccess,
+  findDirectoryHolders,
+  locationMembers,
+  surveyDirectories,
+} from "../location/core.ts";
+import type { Form } from "../location/form.ts";
+import { type Location, openLocation } from "../location/location.ts";
+import { removeTree } from "../location/removal.ts";
+import { makeDirectory } from "../system/files.ts";
+import type { Backend, BackendContext } from "./backend.ts";
+
+/** Volumes are directories of any filesystem: no clone, no device, no limit of their size. */
+export function openPlain(context: BackendContext): Backend {
+  const location = openLocation(context.location, context);
+  const store: Store = { ...context, location, form: directoryForm(location) };
+  return {
+    ...locationMembers(store),
+    limits: { kinds: ["fs"], sizeIsEnforced: false, sizeStepBytes: 1, filesystems: {} },
+    create: (record) =>
+      publishVolume(store, record, (operation) => makeDirectory(context.steps, operation.volumePath, 0o700)),
+    adopt: (record) => adoptVolume(store, record, async () => record),
+    survey: () => surveyDirectories(location),
+    directory: directoryAccess(store),
+  };
+}
+
+function directoryForm(location: Location): Form {
+  return {
+    backend: "plain",
+    description: "a directory",
+    matches: (status) => status.isDirectory(),
+    holders: (path) => findDirectoryHolders(location, path),
+    remove: (steps, path) => removeTree(steps, path),
+  };
+}

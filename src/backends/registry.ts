@@ -1,0 +1,37 @@
+import type { Backend, BackendContext } from "./backend.ts";
+import { openBtrfs } from "./btrfs.ts";
+import { openLoop } from "./loop.ts";
+import { openPlain } from "./plain.ts";
+
+/** One storage technology: the only place that names a backend. */
+export interface BackendRow {
+  readonly summary: string;
+  /** Other words for the type in configs. */
+  readonly aliases: readonly string[];
+  /** Whether its config has `default_fs`: the filesystem inside a volume. */
+  readonly hasDefaultFilesystem: boolean;
+  readonly open: (context: BackendContext) => Backend;
+}
+
+/** The backends by the name that configs and records use. */
+export const BACKENDS = {
+  plain: { summary: "directories", aliases: ["dir"], hasDefaultFilesystem: false, open: openPlain },
+  loop: {
+    summary: "sparse image files on loop devices",
+    aliases: ["fsimg"],
+    hasDefaultFilesystem: true,
+    open: openLoop,
+  },
+  btrfs: { summary: "btrfs subvolumes", aliases: [], hasDefaultFilesystem: false, open: openBtrfs },
+} as const satisfies Record<string, BackendRow>;
+
+/** The name of a backend. */
+export type BackendName = keyof typeof BACKENDS;
+
+/** All words for a type in a config, each with the backend it means. */
+export function listTypeWords(): Map<string, BackendName> {
+  const names = Object.keys(BACKENDS) as BackendName[];
+  return new Map(
+    names.flatMap((name) => [name, ...BACKENDS[name].aliases].map((word) => [word, name] as const)),
+  );
+}

@@ -1,0 +1,29 @@
+import { MosaicError, quote } from "./errors.ts";
+
+const UNITS = ["", "K", "M", "G", "T"] as const;
+
+/** The bytes in `text`: a whole number with K, M, G or T in either case, powers of 1024. Throws INVALID_ARGUMENT. */
+export function parseSize(text: string): number {
+  const match = /^(\d{1,16})([KMGT]?)$/i.exec(text);
+  if (!match)
+    throw invalidSize(text, "expected a whole number with K, M, G, T or nothing after it, such as 512M");
+  const power = UNITS.findIndex((unit) => unit === match[2]?.toUpperCase());
+  const sizeBytes = Number(match[1]) * 1024 ** power;
+  if (!Number.isSafeInteger(sizeBytes)) throw invalidSize(text, "it is larger than 8191T");
+  if (sizeBytes === 0) throw invalidSize(text, "a size is at least 1");
+  return sizeBytes;
+}
+
+/** `sizeBytes` for people, with the largest unit that loses nothing when `exact`, else with one decimal. */
+export function formatSize(sizeBytes: number): string {
+  let power = 0;
+  while (power < UNITS.length - 1 && sizeBytes >= 1024 ** (power + 1)) power++;
+  const value = sizeBytes / 1024 ** power;
+  return `${Number.isInteger(value) ? value : value.toFixed(1)}${UNITS[power]}`;
+}
+
+function invalidSize(text: string, why: string): MosaicError {
+  return new MosaicError("INVALID_ARGUMENT", `Invalid size ${quote(text.slice(0, 40))}: ${why}`, {
+    size: text.slice(0, 40),
+  });
+}

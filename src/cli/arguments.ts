@@ -1,0 +1,159 @@
+import { ACTION_NAMES, type ActionName, type Argument, actionOf, findAction } from "../api/actions.ts";
+import { MosaicError, quote } from "../base/errors.ts";
+import { findNearest } from "../base/nearest.ts";
+
+/** What a command line asks for. */
+export type Command =
+  | { readonly what: "version" }
+  | { readonly what: "help"; readonly action?: ActionName | undefined }
+  | { readonly what: "run"; readonly mosaic: string; readonly action: ActionName; readonly values: Values };
+
+type Values = Readonly<Record<string, unknown>>;
+
+/** The options that every action has. */
+export interface Options {
+  readonly json: boolean;
+  readonly dryRun: boolean;
+  readonly verbose: boolean;
+  readonly debug: boolean;
+  readonly waitSeconds: number;
+}
+
+/** The options as flags, with what the help says of each. */
+export const COMMON_FLAGS = {
+  "--json": "print one JSON object; errors too, on standard error",
+  "--dry-run": "print the steps that would be taken, and change nothing",
+  "--verbose": "print each step and its time on standard error",
+  "--wait": "SECONDS to wait for a volume that another moctl works on (30)",
+  "--debug": "print the stack of an internal error",
+  "--help": "explain moctl, or the action",
+  "--version": "print the version",
+} as const;
+
+/** The options in `argv`, read even where the rest is wrong, so that its error has the right form. */
+export function parseOptions(argv: readonly string[]): Options {
+  const words = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined);
+  const has = (flag: keyof typeof COMMON_FLAGS) => words.includes(flag);
+  const json = has("--json");
+  return {
+    json,
+    dryRun: has("--dry-run"),
+    verbose: has("--verbose"),
+    debug: has("--debug"),
+    waitSeconds: parseWait(words),
+  };
+}
+
+/** The command in `argv`. Throws INVALID_ARGUMENT with the synopsis. */
+export function parseCommand(argv: readonly string[]): Command {
+  const { words, flags } = splitWords(argv);
+  const [mosaic, actionWord, ...rest] = words;
+  if (flags.has("--version")) return { what: "version" };
+  const action = actionWord === undefined ? undefined : findAction(actionWord);
+  if (flags.has("--help"))
+    return { what: "help", action: action ?? (mosaic === undefined ? undefined : findAction(mosaic)) };
+  if (mosaic === undefined || actionWord === undefined)
+    throw usage("moctl CONFIG ACTION ARGUMENT ...", "expected a config and an action; see moctl --help");
+  if (!action) throw unknownAction(actionWord);
+  return { what: "run", mosaic, action, values: readValues(action, rest, flags) };
+}
+
+/** The synopsis of an action, such as `moctl CONFIG drop VOLUME`. */
+export function synopsisOf(action: ActionName): string {
+  const parts = Object.values(actionOf(action).arguments).map((argument) => {
+    const text = argument.flag ? `${argument.flag} ${argument.label}` : argument.label;
+    return argument.isOptional ? `[${text}]` : text;
+  });
+  const optionsFirst = [...parts].sort((a, b) => Number(b.startsWith("[-")) - Number(a.startsWith("[-")));
+  return ["moctl CONFIG", action, ...optionsFirst].join(" ");
+}
+
+/** Options may stand anywhere; a lone "-" is a word, and after "--" everything is. */
+function splitWords(argv: readonly string[]): { words: string[]; flags: Map<string, string> } {
+  const words: string[] = [];
+  const flags = new Map<string, string>();
+  const withValue = listFlagsWithValue();
+  for (let index = 0; index < argv.length; index++) {
+    const word = argv[index] ?? "";
+    if (word === "--") return { words: [...words, ...argv.slice(index + 1)], flags };
+    if (!word.startsWith("-") || word === "-") words.push(word);
+    else if (withValue.has(word)) flags.set(word, requireNext(argv, ++index, word));
+    else if (Object.hasOwn(COMMON_FLAGS, word)) flags.set(word, "");
+    else throw unknownOption(word, [...withValue, ...Object.keys(COMMON_FLAGS)]);
+  }
+  return { words, flags };
+}
+
+function listFlagsWithValue(): Set<string> {
+  const own = ACTION_NAMES.flatMap((name) =>
+    Object.values(actionOf(name).arguments).flatMap((argument) => argument.flag ?? []),
+  );
+  return new Set(["--wait", ...own]);
+}
+
+function requireNext(argv: readonly string[], index: number, flag: string): string {
+  const value = argv[index];
+  if (value !== undefined) return value;
+  throw new MosaicError("INVALID_ARGUMENT", `The option ${flag} needs a value`, { option: flag });
+}
+
+function readValues(
+  action: ActionName,
+  words: readonly string[],
+  flags: ReadonlyMap<string, string>,
+): Values {
+  const values: Record<string, unknown> = {};
+  const rest = [...words];
+  const known = Object.entries(actionOf(action).arguments);
+  const isOptionGiven = known.some(([, argument]) => argument.flag !== undefined && flags.has(argument.flag));
+  for (const [name, argument] of known) {
+    const text = argument.flag === undefined ? rest.shift() : flags.get(argument.flag);
+    if (text !== undefined) values[name] = parseArgument(argument, text);
+    else if (!argument.isOptional) throw usage(synopsisOf(action), `${argument.label} is missing`);
+  }
+  if (rest.length > 0) throw usage(synopsisOf(action), `unexpected ${quote(rest[0] ?? "")}`);
+  for (const flag of flags.keys()) {
+    const isKnown = Object.hasOwn(COMMON_FLAGS, flag) || known.some(([, argument]) => argument.flag === flag);
+    if (!isKnown)
+      throw usage(synopsisOf(action), `${action} has no option ${flag}${isOptionGiven ? "" : ""}`);
+  }
+  return values;
+}
+
+function parseArgument(argument: Argument, text: string): unknown {
+  if (!argument.choices) return argument.parse ? argument.parse(text) : text;
+  const choice = text === "" ? undefined : argument.choices.find((candidate) => candidate.startsWith(text));
+  if (choice !== undefined) return choice;
+  throw new MosaicError(
+    "INVALID_ARGUMENT",
+    `Unknown ${argument.label} ${quote(text)}: expected ${argument.choices.join(" or ")}`,
+    { found: text },
+  );
+}
+
+function parseWait(words: readonly string[]): number {
+  const index = words.indexOf("--wait");
+  if (index < 0) return 30;
+  const text = words[index + 1] ?? "";
+  if (/^\d{1,6}$/.test(text)) return Number(text);
+  throw new MosaicError(
+    "INVALID_ARGUMENT",
+    `Invalid value ${quote(text)} of --wait: expected a whole number of seconds`,
+  );
+}
+
+function usage(synopsis: string, why: string): MosaicError {
+  return new MosaicError("INVALID_ARGUMENT", `Usage: ${synopsis}: ${why}`, { synopsis });
+}
+
+function unknownAction(word: string): MosaicError {
+  const nearest = findNearest(word, ACTION_NAMES);
+  const hint = nearest ? `did you mean ${nearest}?` : `expected one of ${ACTION_NAMES.join(", ")}`;
+  return new MosaicError("INVALID_ARGUMENT", `Unknown action ${quote(word)}: ${hint}`, { action: word });
+}
+
+function unknownOption(word: string, known: readonly string[]): MosaicError {
+  const nearest = findNearest(word, known);
+  const hint = nearest ? `did you mean ${nearest}?` : "see moctl --help; after -- a word is never an option";
+  return new MosaicError("INVALID_ARGUMENT", `Unknown option ${quote(word)}: ${hint}`, { option: word });
+}

@@ -1,0 +1,90 @@
+import { type ActionName, runAction } from "../api/actions.ts";
+import { openMosaic } from "../api/open.ts";
+import { asMosaicError, type MosaicError } from "../base/errors.ts";
+import { cancellableSteps, directSteps, loggedSteps, plannedSteps, type Steps } from "../system/steps.ts";
+import { type Command, type Options, parseCommand, parseOptions } from "./arguments.ts";
+import { EXIT_CODES } from "./exitcodes.ts";
+import { formatHelp } from "./help.ts";
+import { writeDiagnostic, writeOutput } from "./output.ts";
+import { formatHint, formatText } from "./text.ts";
+
+/** What the program gives to the command line. */
+export interface Environment {
+  readonly version: string;
+  /** Aborted when the user wants the command to stop. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs a command line; gives the exit status. Never throws. */
+export async function runCommandLine(argv: readonly string[], environment: Environment): Promise<number> {
+  let options: Options = {
+    json: argv.includes("--json"),
+    dryRun: false,
+    verbose: false,
+    debug: argv.includes("--debug"),
+    waitSeconds: 0,
+  };
+  try {
+    options = parseOptions(argv);
+    return await runCommand(parseCommand(argv), options, environment);
+  } catch (thrown) {
+    return reportError(asMosaicError(thrown), options);
+  }
+}
+
+async function runCommand(command: Command, options: Options, environment: Environment): Promise<number> {
+  if (command.what === "version") return writeOutput(`moctl ${environment.version}\n`);
+  if (command.what === "help") return writeOutput(formatHelp(command.action));
+  const planned: string[] = [];
+  const steps = chooseSteps(options, environment.signal, planned);
+  const result = await runOn(command.mosaic, command.action, command.values, steps, options);
+  if (options.dryRun)
+    return writeOutput(
+      options.json ? toJson({ steps: planned }) : planned.map((step) => `${step}\n`).join(""),
+    );
+  const hint = formatHint(command.action, result);
+  if (hint && !options.json) writeDiagnostic(hint);
+  const status = await writeOutput(options.json ? toJson(result) : formatText(command.action, result));
+  return status || firstFailure(result);
+}
+
+async function runOn(
+  name: string,
+  action: ActionName,
+  values: Readonly<Record<string, unknown>>,
+  steps: Steps,
+  options: Options,
+): Promise<object> {
+  await using mosaic = await openMosaic(name, {
+    steps,
+    notify: writeDiagnostic,
+    lockTimeoutMs: options.waitSeconds * 1000,
+  });
+  return await runAction(mosaic, action, values);
+}
+
+function chooseSteps(options: Options, signal: AbortSignal, planned: string[]): Steps {
+  if (options.dryRun) return plannedSteps((text) => planned.push(text));
+  const log = (text: string, durationMs: number) =>
+    writeDiagnostic(`${durationMs.toFixed(1).padStart(8)} ms  ${text}`);
+  return cancellableSteps(options.verbose ? loggedSteps(directSteps, log) : directSteps, signal);
+}
+
+/** An action on several volumes reports those that failed in its result; its exit status is that of the first. */
+function firstFailure(result: object): number {
+  const { failed } = result as { failed?: { error: MosaicError }[] };
+  const [first] = failed ?? [];
+  return first ? EXIT_CODES[first.error.code] : 0;
+}
+
+function reportError(error: MosaicError, options: Options): number {
+  if (options.json) writeDiagnostic(JSON.stringify({ error }));
+  else writeDiagnostic(`moctl: ${error.message}`);
+  if (options.debug && error.code === "INTERNAL")
+    writeDiagnostic(String((error.cause as Error | undefined)?.stack ?? error.stack));
+  return EXIT_CODES[error.code];
+}
+
+function toJson(value: object): string {
+  return `${JSON.stringify(value)}\n`;
+}

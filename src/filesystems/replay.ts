@@ -1,0 +1,47 @@
+import { constants } from "node:fs";
+import { MosaicError } from "../base/errors.ts";
+import { closeFd, fileKeyOf, openPath } from "../system/files.ts";
+import { findLoopDevice, openLoopDevice } from "../system/loop.ts";
+import { openDeviceMount } from "../system/mounting.ts";
+import type { Steps } from "../system/steps.ts";
+
+const DEADLINE_MS = 30_000;
+
+/** Replays the log of the filesystem in a staged image: only the kernel can, by a mount that nobody else sees. */
+export async function replayLog(
+  steps: Steps,
+  filesystem: string,
+  path: string,
+  flags: readonly string[],
+): Promise<void> {
+  const fd = openPath(path, constants.O_RDWR);
+  try {
+    const loop = await openLoopDevice(steps, path, fd, false);
+    try {
+      const mount = {
+        filesystem,
+        device: loop.device.path,
+        readOnly: false,
+        filesystemReadOnly: false,
+        restricted: true,
+        flags,
+      };
+      const mountFd = await openDeviceMount(steps, mount);
+      if (!steps.planning) closeFd(mountFd);
+    } finally {
+      loop.close();
+    }
+    if (!steps.planning) await waitUntilDetached(fd, path);
+  } finally {
+    closeFd(fd);
+  }
+}
+
+async function waitUntilDetached(fd: number, path: string): Promise<void> {
+  const deadline = performance.now() + DEADLINE_MS;
+  while (findLoopDevice(fileKeyOf(fd))) {
+    if (performance.now() > deadline)
+      throw new MosaicError("TOOL_FAILED", `the loop device of ${path} did not go after its last use`);
+    await Bun.sleep(5);
+  }
+}

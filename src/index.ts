@@ -1,0 +1,25 @@
+/**
+ * libmosaic: hybrid storage for virtual machines and containers, as a library.
+ *
+ * @example
+ *   import { openMosaic } from "libmosaic";
+ *   await using mosaic = await openMosaic("vm");
+ *   const web = await mosaic.createVolume("web", { kind: "fs", sizeBytes: 512 * 1024 ** 2 });
+ *   await mosaic.mountVolume(web.name, "/srv/web");
+ */
+export type { AdoptReport, Existence, Feature, MosaicInfo, Notify, VolumeInfo } from "./api/mosaic.ts";
+export { Mosaic } from "./api/mosaic.ts";
+export { type OpenOptions, openMosaic } from "./api/open.ts";
+export { type ErrorCode, type ErrorDetails, MosaicError } from "./base/errors.ts";
+export type { StoredName, VolumeName } from "./base/names.ts";
+export { formatSize, parseSize } from "./base/size.ts";
+export type { Kind, VolumeRecord } from "./location/record.ts";
+export type { Holder } from "./system/holders.ts";
+export {
+  cancellableSteps,
+  directSteps,
+  loggedSteps,
+  plannedSteps,
+  type Step,
+  type Steps,
+} from "./system/steps.ts";

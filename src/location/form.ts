@@ -1,0 +1,19 @@
+import type { BigIntStats } from "node:fs";
+import type { Holder } from "../system/holders.ts";
+import type { Steps } from "../system/steps.ts";
+
+/** What a backend keeps in its location for one volume: a directory, an image file, a subvolume. */
+export interface Form {
+  /** The backend's name, as in records. */
+  readonly backend: string;
+  /** The form in words, such as "an image file". */
+  readonly description: string;
+  /** Whether the object with this status has the form. */
+  matches(status: BigIntStats): boolean;
+  /** Who holds the object at `path`, open as `fd`. */
+  holders(path: string, fd: number): Promise<Holder[]>;
+  /** Makes the object ready to be moved away; gives what takes that back. */
+  release?(steps: Steps, path: string): Promise<() => Promise<void>>;
+  /** Destroys the object at `path`, which nobody else can reach any more; can be called again after a failure. */
+  remove(steps: Steps, path: string, lockFd: number): Promise<void>;
+}

@@ -1,0 +1,35 @@
+import { readFileSync } from "node:fs";
+import { MosaicError } from "../base/errors.ts";
+import { findStatus } from "../system/files.ts";
+import { tryLock } from "../system/libc.ts";
+
+const POLL_MS = 10;
+
+/** Takes the exclusive lock of an open file, waiting `timeoutMs` for it. Throws LOCKED with the pids that have it. */
+export async function takeLock(fd: number, path: string, subject: string, timeoutMs: number): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!tryLock(fd)) {
+    if (performance.now() >= deadline) throw lockedError(path, subject, timeoutMs);
+    await Bun.sleep(POLL_MS);
+  }
+}
+
+function lockedError(path: string, subject: string, timeoutMs: number): MosaicError {
+  const pids = findLockOwners(path);
+  const owner = pids.length > 0 ? `process ${pids.join(", ")} is` : "somebody is";
+  return new MosaicError(
+    "LOCKED",
+    `${subject} is locked: ${owner} at work on it, after ${timeoutMs / 1000} seconds still`,
+    { pids },
+  );
+}
+
+/** The pids in /proc/locks for a file: proc_locks(5). The device numbers there do not fit subvolumes, so the inode decides. */
+function findLockOwners(path: string): number[] {
+  const inode = findStatus(path)?.ino.toString();
+  return readFileSync("/proc/locks", "utf8")
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields[1] === "FLOCK" && fields[5]?.split(":")[2] === inode)
+    .map((fields) => Number(fields[4]));
+}

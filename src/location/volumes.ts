@@ -1,0 +1,193 @@
+import { constants, fstatSync, openSync } from "node:fs";
+import { MosaicError, quote } from "../base/errors.ts";
+import { isNameComponent, type StoredName, type VolumeName } from "../base/names.ts";
+import { calling, hasErrno } from "../system/errno.ts";
+import { closeFd, fileKeyOf, listDirectory } from "../system/files.ts";
+import { getAttribute, openBeneath } from "../system/libc.ts";
+import type { Form } from "./form.ts";
+import type { Location } from "./location.ts";
+import { takeLock } from "./locks.ts";
+import { isParent } from "./parents.ts";
+import { parseRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
+
+/** A volume's name and where the volume map puts it. */
+export interface VolumeAddress {
+  readonly name: VolumeName;
+  readonly storedName: StoredName;
+}
+
+/** What is under a stored name: a volume, an object that is no volume of ours, or nothing. */
+export type Found =
+  | { readonly state: "volume"; readonly record: VolumeRecord }
+  | { readonly state: "foreign"; readonly why: string }
+  | { readonly state: "absent" };
+
+/** A volume's object, open and locked until it is closed. */
+export interface LockedVolume {
+  readonly record: VolumeRecord;
+  readonly path: string;
+  readonly fd: number;
+  close(): void;
+}
+
+/** What is under a stored name. Throws DAMAGED when a record contradicts its object. */
+export function findVolume(location: Location, form: Form, name: StoredName): Found {
+  const fd = openObject(location, name);
+  if (typeof fd !== "number") return fd;
+  try {
+    return identify(form, name, fd);
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/** Opens a volume and takes its lock. Throws NOT_FOUND, LOCKED, DAMAGED. */
+export async function lockVolume(
+  location: Location,
+  form: Form,
+  address: VolumeAddress,
+  timeoutMs: number,
+): Promise<LockedVolume> {
+  const name = address.storedName;
+  const path = `${location.path}/${name}`;
+  for (;;) {
+    const fd = openObject(location, name);
+    if (typeof fd !== "number") throw notFound(address, fd);
+    try {
+      await takeLock(fd, path, `the volume ${quote(address.name)}`, timeoutMs);
+      const record = requireVolume(address, identify(form, name, fd));
+      if (isStill(location, name, fd)) return { record, path, fd, close: () => closeFd(fd) };
+    } catch (thrown) {
+      closeFd(fd);
+      throw thrown;
+    }
+    closeFd(fd);
+  }
+}
+
+/** Opens an object that is no volume yet and takes its lock. Throws NOT_FOUND, ALREADY_EXISTS, LOCKED. */
+export async function lockForeign(
+  location: Location,
+  form: Form,
+  address: VolumeAddress,
+  timeoutMs: number,
+): Promise<Omit<LockedVolume, "record">> {
+  const name = address.storedName;
+  const path = `${location.path}/${name}`;
+  const fd = openObject(location, name);
+  if (typeof fd !== "number") throw notFound(address, fd);
+  try {
+    await takeLock(fd, path, quote(name), timeoutMs);
+    const found = identify(form, name, fd);
+    if (found.state === "volume") throw alreadyVolume(found.record);
+    return { path, fd, close: () => closeFd(fd) };
+  } catch (thrown) {
+    closeFd(fd);
+    throw thrown;
+  }
+}
+
+/** The records of all volumes, in the order of their names within each directory. */
+export function* listVolumes(location: Location, form: Form, directory = ""): Generator<VolumeRecord> {
+  for (const entry of listDirectory(`${location.path}/${directory}`).sort()) {
+    const name = directory === "" ? entry : `${directory}/${entry}`;
+    if (!isNameComponent(entry) || name === location.layoutPath) continue;
+    const path = `${location.path}/${name}`;
+    const value = readRecordAttribute(path);
+    const record = value && matchRecord(form, name, value);
+    if (record) yield record;
+    else if (!value && isParent(path)) yield* listVolumes(location, form, name);
+  }
+}
+
+/** The record of what was found, when it is the volume of that name. Throws NOT_FOUND, which names the owner of the place. */
+export function requireVolume(address: VolumeAddress, found: Found): VolumeRecord {
+  if (found.state !== "volume") throw notFound(address, found);
+  if (found.record.name === address.name) return found.record;
+  const owner = found.record.name;
+  const message = `there is no volume ${quote(address.name)}: its place ${quote(address.storedName)} belongs to the volume ${quote(owner)}`;
+  throw new MosaicError("NOT_FOUND", message, { name: address.name, reason: "other-volume", owner });
+}
+
+function notFound({ name }: VolumeAddress, found: Found): MosaicError {
+  const what = `there is no volume ${quote(name)}`;
+  if (found.state !== "foreign") return new MosaicError("NOT_FOUND", what, { name, reason: "absent" });
+  const message = `${what}: what lies in its place is foreign, ${found.why}`;
+  return new MosaicError("NOT_FOUND", message, { name, reason: "foreign", why: found.why });
+}
+
+/** ALREADY_EXISTS for a volume. */
+export function alreadyVolume(record: VolumeRecord): MosaicError {
+  return new MosaicError("ALREADY_EXISTS", `there is a volume ${quote(record.name)} already`, {
+    name: record.name,
+    id: record.id,
+  });
+}
+
+/** Opens what lies under a name, without touching devices or FIFOs and without following links. */
+function openObject(location: Location, name: StoredName): number | Found {
+  const O_PATH = 0o10000000;
+  let pathFd: number;
+  try {
+    pathFd = openBeneath(location.fd, name, O_PATH | constants.O_NOFOLLOW);
+  } catch (thrown) {
+    if (hasErrno(thrown, "ENOENT", "ENOTDIR")) return { state: "absent" };
+    if (hasErrno(thrown, "ELOOP")) return { state: "foreign", why: "a symbolic link is in the way" };
+    if (hasErrno(thrown, "EXDEV")) return { state: "foreign", why: "another filesystem is mounted there" };
+    throw thrown;
+  }
+  try {
+    const status = fstatSync(pathFd);
+    if (!status.isFile() && !status.isDirectory())
+      return { state: "foreign", why: "it is neither a file nor a directory" };
+    return calling("open", name, () =>
+      openSync(`/proc/self/fd/${pathFd}`, constants.O_RDONLY | constants.O_NONBLOCK),
+    );
+  } finally {
+    closeFd(pathFd);
+  }
+}
+
+function isStill(location: Location, name: StoredName, fd: number): boolean {
+  const again = openObject(location, name);
+  if (typeof again !== "number") return false;
+  try {
+    return fileKeyOf(again) === fileKeyOf(fd);
+  } finally {
+    closeFd(again);
+  }
+}
+
+function identify(form: Form, name: StoredName, fd: number): Found {
+  const status = fstatSync(fd, { bigint: true });
+  const value = getAttribute(fd, RECORD_ATTRIBUTE);
+  if (!value)
+    return {
+      state: "foreign",
+      why:
+        status.isDirectory() && getAttribute(fd, "trusted.mosaic.parent")
+          ? "a directory that holds volumes"
+          : "it has no record",
+    };
+  const record = matchRecord(form, name, value);
+  if (!record) return { state: "foreign", why: "its record is of another volume, so it is a copy" };
+  if (status.isFile() && status.nlink !== 1n)
+    return { state: "foreign", why: "its image has several hard links" };
+  if (form.matches(status)) return { state: "volume", record };
+  const message = `the record of ${quote(name)} says it is ${form.description}, but it is not: look at it, and restore or remove it`;
+  throw new MosaicError("DAMAGED", message, { name, recorded: form.description, record });
+}
+
+function matchRecord(form: Form, name: string, value: Buffer): VolumeRecord | undefined {
+  const record = parseRecord(value);
+  return record?.backend === form.backend && record.storedName === name ? record : undefined;
+}
+
+function readRecordAttribute(path: string): Buffer | undefined {
+  try {
+    return getAttribute(path, RECORD_ATTRIBUTE);
+  } catch (thrown) {
+    if (hasErrno(thrown, "ENOENT")) return undefined;
+    throw thrown;
+  }
+}

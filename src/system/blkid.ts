@@ -1,0 +1,21 @@
+import { queryTool } from "./runner.ts";
+import type { Steps } from "./steps.ts";
+
+/** What blkid finds in a file or device. */
+export interface FilesystemProbe {
+  /** Such as "ext4". */
+  readonly type: string;
+  readonly uuid: string;
+}
+
+/** The filesystem in a file or device, read from it and not from a cache; undefined when there is none: blkid(8). */
+export async function probeFilesystem(steps: Steps, path: string): Promise<FilesystemProbe | undefined> {
+  const nothingFound = 2;
+  const args = ["--probe", "--usages", "filesystem", "--output", "export", path];
+  const { stdout } = await queryTool(steps, "blkid", args, { successCodes: [0, nothingFound] });
+  const values = new Map(
+    stdout.split("\n").map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
+  );
+  const type = values.get("TYPE");
+  return type ? { type, uuid: values.get("UUID") ?? "" } : undefined;
+}

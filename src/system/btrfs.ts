@@ -1,0 +1,80 @@
+import { MosaicError } from "../base/errors.ts";
+import { findStatus } from "./files.ts";
+import { queryTool, runTool } from "./runner.ts";
+import type { Steps } from "./steps.ts";
+
+/** The filesystem type number that statfs(2) gives for btrfs. */
+export const BTRFS_MAGIC = 0x9123683e;
+
+/** Whether `path` is the root of a btrfs subvolume, for a path on btrfs: its inode number is 256. */
+export function isSubvolume(path: string): boolean {
+  const status = findStatus(path);
+  return status?.isDirectory() === true && status.ino === 256n;
+}
+
+/** Makes an empty subvolume where nothing is. It is durable only after a commit: btrfs-subvolume(8). */
+export async function createSubvolume(steps: Steps, path: string, lockFd: number): Promise<void> {
+  await runTool(steps, "btrfs", ["-q", "subvolume", "create", "--", path], { fds: [lockFd] });
+}
+
+/** Makes a writable snapshot where nothing is; an existing directory would get the snapshot inside it. */
+export async function snapshotSubvolume(
+  steps: Steps,
+  from: string,
+  to: string,
+  lockFd: number,
+): Promise<void> {
+  await runTool(steps, "btrfs", ["-q", "subvolume", "snapshot", "--", from, to], { fds: [lockFd] });
+  if (!steps.planning && !isSubvolume(to))
+    throw new MosaicError("TOOL_FAILED", `btrfs made no snapshot at ${to}`);
+}
+
+/**
+ * Destroys a subvolume without nested ones. It does not wait for the commit: with --commit-each, several at once wait
+ * for the periodic one, up to 30 seconds. Make the subvolume's name go durably first.
+ */
+export async function deleteSubvolume(steps: Steps, path: string, lockFd: number): Promise<void> {
+  await runTool(steps, "btrfs", ["-q", "subvolume", "delete", "--", path], { fds: [lockFd] });
+  if (!steps.planning && findStatus(path)) {
+    throw new MosaicError("TOOL_FAILED", `btrfs did not delete the subvolume ${path}`);
+  }
+}
+
+/** Whether a subvolume is read-only. */
+export async function isReadOnlySubvolume(steps: Steps, path: string): Promise<boolean> {
+  const { stdout } = await queryTool(steps, "btrfs", ["property", "get", "-t", "subvol", path, "ro"]);
+  return /^ro=true$/m.test(stdout);
+}
+
+/** Makes a subvolume read-only or writable; writable also where it was received. */
+export async function setReadOnlySubvolume(steps: Steps, path: string, readOnly: boolean): Promise<void> {
+  await runTool(steps, "btrfs", ["property", "set", "-f", "-t", "subvol", path, "ro", String(readOnly)]);
+}
+
+/** The absolute paths of the subvolumes directly inside the subvolume at `path`, sorted. */
+export async function listNestedSubvolumes(steps: Steps, path: string): Promise<string[]> {
+  const { stdout: shown } = await queryTool(steps, "btrfs", ["subvolume", "show", path]);
+  const { stdout: listed } = await queryTool(steps, "btrfs", ["subvolume", "list", "-o", path]);
+  const own = shown.split("\n")[0] ?? "";
+  return listed
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => `${path}/${relativeToSubvolume(parseListedPath(line), own)}`)
+    .sort();
+}
+
+/** The path in a line of `btrfs subvolume list -o`, from the top of the filesystem. Throws TOOL_FAILED on another shape. */
+export function parseListedPath(line: string): string {
+  const path = /^ID \d+ gen \d+ top level \d+ path (.+)$/.exec(line)?.[1];
+  if (path) return path;
+  throw new MosaicError(
+    "TOOL_FAILED",
+    `Cannot read the line ${JSON.stringify(line)} of btrfs subvolume list`,
+  );
+}
+
+function relativeToSubvolume(path: string, own: string): string {
+  const prefix = own === "/" || own === "<FS_TREE>" ? "" : `${own}/`;
+  if (path.startsWith(prefix)) return path.slice(prefix.length);
+  throw new MosaicError("TOOL_FAILED", `btrfs lists ${JSON.stringify(path)} inside ${JSON.stringify(own)}`);
+}

@@ -1,0 +1,143 @@
+import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { isAtOrBelow, listProcesses, type Mount, readAllMounts } from "./mounts.ts";
+
+/** Who keeps a volume busy. Mounts are found in the mount namespace of every process. */
+export type Holder =
+  | {
+      readonly kind: "mount";
+      readonly path: string;
+      readonly pid: number;
+      readonly namespace: string;
+      readonly readOnly: boolean;
+    }
+  | { readonly kind: "process"; readonly pid: number; readonly command: string; readonly path: string }
+  | { readonly kind: "device"; readonly device: string; readonly attached: boolean };
+
+/** A directory as the kernel knows it in every namespace: its filesystem, and its path in there. */
+export interface DirectoryPlace {
+  readonly path: string;
+  readonly device: string;
+  readonly root: string;
+}
+
+/** The holder in words, such as `mounted at "/srv/web" (pid 812, mnt:[4026532])`. */
+export function describeHolder(holder: Holder): string {
+  if (holder.kind === "mount")
+    return `mounted at ${JSON.stringify(holder.path)} (pid ${holder.pid}, ${holder.namespace})`;
+  if (holder.kind === "device") return `${holder.attached ? "attached as" : "used by"} ${holder.device}`;
+  return `open in process ${holder.pid} (${holder.command}): ${JSON.stringify(holder.path)}`;
+}
+
+/** The mounts of a directory, of anything below it, and those that lie inside it. */
+export function findDirectoryMounts(
+  place: DirectoryPlace,
+  mounts: readonly Mount[] = readAllMounts(),
+): Holder[] {
+  const byId = new Map(mounts.map((mount) => [mount.id, mount]));
+  const isInside = (mount: Mount) => {
+    const parent = byId.get(mount.parentId);
+    if (parent?.device !== place.device || !isAtOrBelow(mount.mountPoint, parent.mountPoint)) return false;
+    const below =
+      parent.mountPoint === "/" ? mount.mountPoint : mount.mountPoint.slice(parent.mountPoint.length);
+    return isAtOrBelow(`${parent.root === "/" ? "" : parent.root}${below}` || "/", place.root);
+  };
+  const isOf = (mount: Mount) => mount.device === place.device && isAtOrBelow(mount.root, place.root);
+  return mounts.filter((mount) => isOf(mount) || isInside(mount)).map(toHolder);
+}
+
+/** The mounts of a block device such as "/dev/loop3" with number "7:3". */
+export function findDeviceMounts(
+  device: string,
+  number: string,
+  mounts: readonly Mount[] = readAllMounts(),
+): Mount[] {
+  // btrfs shows an anonymous number, so there the source has to do.
+  return mounts.filter(
+    (mount) => mount.device === number || (mount.filesystem === "btrfs" && mount.source === device),
+  );
+}
+
+/** A mount as a holder. */
+export function toHolder(mount: Mount): Holder {
+  return {
+    kind: "mount",
+    path: mount.mountPoint,
+    pid: mount.pid,
+    namespace: mount.namespace,
+    readOnly: mount.readOnly,
+  };
+}
+
+/**
+ * The processes that have a path open, or work or live in a directory, for which `matches` is true. A process of this
+ * very program that has `lockedPath` itself open only waits for its lock.
+ */
+export function findProcesses(
+  lockedPath: string,
+  matches: (path: string, link: string) => boolean,
+): Holder[] {
+  return listProcesses()
+    .filter((pid) => pid !== process.pid)
+    .flatMap((pid) => findOpenPath(pid, matches) ?? [])
+    .filter((holder) => holder.path !== lockedPath || !isSameProgram(holder.pid));
+}
+
+function isSameProgram(pid: number): boolean {
+  try {
+    const [own, other] = [statSync("/proc/self/exe"), statSync(`/proc/${pid}/exe`)];
+    return own.dev === other.dev && own.ino === other.ino;
+  } catch {
+    return false;
+  }
+}
+
+/** Devices that are stacked on a block device such as "loop3": device-mapper, md, or another loop device. */
+export function findStackedDevices(name: string): Holder[] {
+  const stacked = readDirectory(`/sys/block/${name}/holders`);
+  const loops = readDirectory("/sys/block").filter(
+    (other) =>
+      other.startsWith("loop") && readText(`/sys/block/${other}/loop/backing_file`) === `/dev/${name}`,
+  );
+  return [...stacked, ...loops].map((other) => ({
+    kind: "device",
+    device: `/dev/${other}`,
+    attached: false,
+  }));
+}
+
+type OpenPath = Extract<Holder, { kind: "process" }>;
+
+function findOpenPath(pid: number, matches: (path: string, link: string) => boolean): OpenPath | undefined {
+  const links = [`/proc/${pid}/cwd`, `/proc/${pid}/root`];
+  for (const fd of readDirectory(`/proc/${pid}/fd`)) links.push(`/proc/${pid}/fd/${fd}`);
+  for (const link of links) {
+    const path = readLink(link);
+    if (path !== undefined && matches(path, link))
+      return { kind: "process", pid, command: readText(`/proc/${pid}/comm`), path };
+  }
+  return undefined;
+}
+
+function readDirectory(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
+function readLink(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,126 @@
+import { readSync } from "node:fs";
+import { type ErrorCode, MosaicError } from "../base/errors.ts";
+import { hasErrno } from "./errno.ts";
+import { closeFd } from "./files.ts";
+import {
+  configureFilesystem,
+  copyMount,
+  makeReadOnly,
+  mountDetached,
+  openFilesystem,
+  placeMount,
+  unmountPath,
+} from "./libc.ts";
+import { type Steps, shellQuote } from "./steps.ts";
+
+// Mounts are made detached, complete with their flags, and then put onto an open directory in one call. So a read-only
+// mount was never writable, a target that is swapped meanwhile gets nothing, and a killed run leaves no mount.
+
+/** What to mount of a block device. */
+export interface DeviceMount {
+  readonly filesystem: string;
+  readonly device: string;
+  /** Read-only for this mount. */
+  readonly readOnly: boolean;
+  /** Read-only for the whole filesystem; must be as it is for a filesystem that is mounted already. */
+  readonly filesystemReadOnly: boolean;
+  /** nosuid, nodev, noexec: for mounts that are only ours. */
+  readonly restricted?: boolean;
+  /** Options of the filesystem itself. */
+  readonly flags?: readonly string[];
+}
+
+/** Mounts a device for nobody to see; the descriptor holds the mount. Throws with the kernel's own words. */
+export function openDeviceMount(steps: Steps, mount: DeviceMount): Promise<number> {
+  const options = [
+    mount.readOnly ? "ro" : "rw",
+    ...(mount.restricted ? ["nosuid,nodev,noexec"] : []),
+    ...(mount.flags ?? []),
+  ];
+  const argv = ["mount", "-t", mount.filesystem, "-o", options.join(","), mount.device, "DETACHED"];
+  return steps.take({ text: shellQuote(argv), kind: "call" }, () => createDeviceMount(mount), -1);
+}
+
+/** A detached bind mount of an open directory, without what is mounted below it. */
+export function openBindMount(
+  steps: Steps,
+  path: string,
+  directoryFd: number,
+  readOnly: boolean,
+): Promise<number> {
+  const argv = ["mount", "--bind", "-o", readOnly ? "ro" : "rw", path, "DETACHED"];
+  const action = () => {
+    const mountFd = copyMount(directoryFd);
+    try {
+      if (readOnly) makeReadOnly(mountFd);
+      return mountFd;
+    } catch (thrown) {
+      closeFd(mountFd);
+      throw thrown;
+    }
+  };
+  return steps.take({ text: shellQuote(argv), kind: "call" }, action, -1);
+}
+
+/** Puts a detached mount onto an open directory. */
+export function attachMount(steps: Steps, mountFd: number, directoryFd: number, path: string): Promise<void> {
+  const text = shellQuote(["mount", "--move", "DETACHED", path]);
+  return steps.take<void>({ text, kind: "call" }, () => placeMount(mountFd, directoryFd), undefined);
+}
+
+/** Unmounts what is on top at `path`. Throws BUSY. */
+export function detachMount(steps: Steps, path: string): Promise<void> {
+  return steps.take<void>(
+    { text: shellQuote(["umount", path]), kind: "call" },
+    () => unmountPath(path),
+    undefined,
+  );
+}
+
+function createDeviceMount(mount: DeviceMount): number {
+  const contextFd = openFilesystem(mount.filesystem);
+  try {
+    configureFilesystem(contextFd, "source", mount.device);
+    if (mount.filesystemReadOnly) configureFilesystem(contextFd, "ro");
+    for (const flag of mount.flags ?? []) configureFilesystem(contextFd, flag);
+    return mountDetached(contextFd, { readOnly: mount.readOnly, restricted: mount.restricted ?? false });
+  } catch (thrown) {
+    throw explainMountFailure(mount, readKernelMessages(contextFd), thrown);
+  } finally {
+    closeFd(contextFd);
+  }
+}
+
+function explainMountFailure(mount: DeviceMount, messages: string, thrown: unknown): unknown {
+  if (!(thrown instanceof MosaicError)) return thrown;
+  const errno = String(thrown.details.errno);
+  const words = messages || thrown.message;
+  const advice = hasErrno(thrown, "EROFS") ? "; its journal must be replayed: mount it once writable" : "";
+  const unknown = hasErrno(thrown, "ENODEV")
+    ? `this kernel has no ${mount.filesystem} (modprobe ${mount.filesystem})`
+    : words;
+  const message = `the kernel did not mount ${mount.device} as ${mount.filesystem} (${errno}): ${unknown}${advice}`;
+  return new MosaicError(
+    codeOfMountFailure(thrown),
+    message,
+    { ...thrown.details, device: mount.device },
+    thrown,
+  );
+}
+
+function codeOfMountFailure(thrown: MosaicError): ErrorCode {
+  if (hasErrno(thrown, "EINVAL", "EUCLEAN", "EFSBADCRC", "EBADMSG")) return "DAMAGED";
+  if (hasErrno(thrown, "ENODEV")) return "UNAVAILABLE";
+  return thrown.code;
+}
+
+/** A filesystem context answers reads with one message each, such as "e ext4: bad geometry", until ENODATA: fsopen(2). */
+function readKernelMessages(contextFd: number): string {
+  const messages: string[] = [];
+  const buffer = Buffer.alloc(4096);
+  try {
+    for (;;) messages.push(buffer.toString("utf8", 2, readSync(contextFd, buffer)).trim());
+  } catch {
+    return messages.slice(-3).join("; ");
+  }
+}

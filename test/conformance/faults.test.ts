@@ -1,0 +1,251 @@
+import { afterAll, afterEach, expect, test } from "bun:test";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type ActionName, runAction } from "../../src/api/actions.ts";
+import { type Mosaic, openMosaic } from "../../src/index.ts";
+import { isAtOrBelow } from "../../src/system/mounts.ts";
+import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { until } from "../support/expect.ts";
+import { FaultySteps } from "../support/faults.ts";
+import { clearBed, makeForeign } from "../support/foreign.ts";
+import { loopImagesBelow, mountsBelow, snapshotTree } from "../support/snapshot.ts";
+
+// For every action and every bed: every step fails once, and every step is once a SIGKILL of the process before and
+// after it. A failed action has changed nothing; what a killed one left is gone after the next command.
+
+const CHILD = join(import.meta.dir, "../support/faultchild.ts");
+const MAX_STEPS = 100;
+const SIZE = 16 * 1024 ** 2;
+
+interface Scenario {
+  readonly name: string;
+  readonly action: ActionName;
+  readonly values: (bed: Bed, mountPoint: string) => Record<string, unknown>;
+  /** Makes the state before the action. */
+  readonly prepare?: (mosaic: Mosaic, bed: Bed, mountPoint: string) => Promise<unknown>;
+  readonly needs?: "clone" | "bdev";
+  /** Whether a failure after the commit point may leave the action done. */
+  readonly mayBeDone?: boolean;
+}
+
+const SCENARIOS: readonly Scenario[] = [
+  { name: "create", action: "create", values: () => ({ kind: "fs", volume: "p/q/new", sizeBytes: SIZE }) },
+  {
+    name: "create disk",
+    action: "create",
+    values: () => ({ kind: "disk", volume: "new", sizeBytes: SIZE }),
+    needs: "bdev",
+  },
+  {
+    name: "clone",
+    action: "clone",
+    values: () => ({ origin: "old", volume: "p/new" }),
+    prepare: makeOld,
+    needs: "clone",
+  },
+  {
+    name: "clone of a mounted volume",
+    action: "clone",
+    values: () => ({ origin: "old", volume: "new" }),
+    prepare: makeOldMounted,
+    needs: "clone",
+  },
+  {
+    name: "drop",
+    action: "drop",
+    values: () => ({ volume: "p/q/old" }),
+    prepare: makeNested,
+    mayBeDone: true,
+  },
+  { name: "attach", action: "attach", values: () => ({ volume: "old" }), prepare: makeOld, needs: "bdev" },
+  {
+    name: "detach",
+    action: "detach",
+    values: () => ({ volume: "old" }),
+    prepare: makeOldAttached,
+    needs: "bdev",
+  },
+  {
+    name: "mount",
+    action: "mount",
+    values: (_bed, mountPoint) => ({ volume: "old", mountPoint }),
+    prepare: makeOld,
+  },
+  {
+    name: "umount",
+    action: "umount",
+    values: (_bed, mountPoint) => ({ volume: "old", mountPoint }),
+    prepare: makeOldMounted,
+  },
+  {
+    name: "adopt",
+    action: "adopt",
+    values: () => ({ kind: "fs", volume: "p/foreign" }),
+    prepare: async (_mosaic, bed) => makeForeign(bed, "p/foreign"),
+  },
+];
+
+const counts: string[] = [];
+afterAll(() => console.error(`steps that failed or were killed at: ${counts.join(", ")}`));
+
+for (const row of ALL_BEDS) {
+  describeOnBed(row, (bed) => {
+    afterEach(() => clearBed(bed));
+    for (const scenario of SCENARIOS) {
+      test(`${scenario.name}: every step fails once`, () => failEveryStep(bed, scenario));
+      test(`${scenario.name}: every step is a kill once`, () => killAtEveryStep(bed, scenario));
+    }
+  });
+}
+
+async function failEveryStep(bed: Bed, scenario: Scenario): Promise<void> {
+  if (!(await isPossible(bed, scenario))) return;
+  const mountPoint = bed.makeMountPoint();
+  for (let at = 1; at <= MAX_STEPS; at++) {
+    const before = await prepare(bed, scenario, mountPoint);
+    const steps = new FaultySteps(at, "fail");
+    const error = await runFaulty(bed, scenario, mountPoint, steps);
+    if (!steps.fired) {
+      expect(error).toBeUndefined();
+      finish(bed, scenario, "failures", at - 1);
+      return;
+    }
+    if (error !== undefined) {
+      expect(String(error)).toContain("injected before");
+      if (!scenario.mayBeDone) expect(describeState(bed)).toEqual(before);
+    }
+    await expectCleanAfterSweep(bed, scenario, mountPoint);
+    clearBed(bed);
+  }
+  throw new Error(`${scenario.name} took more than ${MAX_STEPS} steps`);
+}
+
+async function killAtEveryStep(bed: Bed, scenario: Scenario): Promise<void> {
+  if (!(await isPossible(bed, scenario))) return;
+  const mountPoint = bed.makeMountPoint();
+  for (const mode of ["kill-before", "kill-after"] as const) {
+    for (let at = 1; ; at++) {
+      expect(at).toBeLessThan(MAX_STEPS);
+      await prepare(bed, scenario, mountPoint);
+      const argv = [
+        "bun",
+        CHILD,
+        bed.config,
+        mode,
+        String(at),
+        scenario.action,
+        JSON.stringify(scenario.values(bed, mountPoint)),
+      ];
+      const child = Bun.spawnSync([process.execPath, ...argv.slice(1)], { timeout: 60_000 });
+      if (child.exitCode === 0) {
+        finish(bed, scenario, mode, at - 1);
+        break;
+      }
+      expect([child.signalCode ?? null, child.stderr.toString()]).toEqual(["SIGKILL", ""]);
+      await expectCleanAfterSweep(bed, scenario, mountPoint);
+      clearBed(bed);
+    }
+  }
+}
+
+function finish(bed: Bed, scenario: Scenario, mode: string, steps: number): void {
+  expect(steps).toBeGreaterThan(0);
+  counts.push(`${bed.row.name}/${scenario.name}/${mode} ${steps}`);
+  clearBed(bed);
+}
+
+async function isPossible(bed: Bed, scenario: Scenario): Promise<boolean> {
+  await using mosaic = await openMosaic(bed.config);
+  return scenario.needs === undefined || mosaic.info().features.includes(scenario.needs);
+}
+
+async function prepare(bed: Bed, scenario: Scenario, mountPoint: string): Promise<unknown> {
+  await using mosaic = await openMosaic(bed.config);
+  await scenario.prepare?.(mosaic, bed, mountPoint);
+  return describeState(bed);
+}
+
+async function runFaulty(
+  bed: Bed,
+  scenario: Scenario,
+  mountPoint: string,
+  steps: FaultySteps,
+): Promise<unknown> {
+  await using mosaic = await openMosaic(bed.config, { steps });
+  try {
+    await runAction(mosaic, scenario.action, scenario.values(bed, mountPoint));
+    return undefined;
+  } catch (thrown) {
+    return thrown;
+  }
+}
+
+/** Without the mark of a found parent: once others may rely on it, a failure does not take it back. */
+function describeState(bed: Bed): unknown {
+  const tree = Object.entries(snapshotTree(bed.location)).map(([path, state]) => [
+    path,
+    state.replace("|found|", "||"),
+  ]);
+  return { tree, loops: loopImagesBelow(bed.location), mounts: mountsBelow(bed.directory) };
+}
+
+/** The next command sweeps; an orphan of the killed process may still be at work, which holds its lock until it ends. */
+async function expectCleanAfterSweep(bed: Bed, scenario: Scenario, mountPoint: string): Promise<void> {
+  await using mosaic = await openMosaic(bed.config);
+  await until("the sweep", async () => {
+    await mosaic.createVolume("sweeper", { kind: "fs", sizeBytes: SIZE });
+    await mosaic.dropVolume("sweeper");
+    return !existsSync(join(bed.location, ".mosaic")) && !existsSync(join(bed.location, ".mosaic.drop"));
+  });
+  const isInUse = mountsBelow(bed.directory).includes(mountPoint);
+  if (isInUse) run("timeout", "--signal=KILL", "30", "touch", join(mountPoint, "still-writable"));
+  await until("loop devices that nobody uses to go", async () => {
+    const used = mosaic
+      .listVolumes()
+      .filter((volume) => volume.attachedAs !== null || volume.mountedAt.length > 0);
+    return loopImagesBelow(bed.location).length === (bed.row.backend === "loop" ? used.length : 0);
+  });
+  if (scenario.action !== "attach" && scenario.action !== "detach") {
+    expect(mosaic.listVolumes().filter((volume) => volume.attachedAs !== null)).toEqual([]);
+  }
+  await expectWholeVolumes(mosaic, bed);
+}
+
+/** Each volume that is listed can be mounted, and no directory is left that no volume needs. */
+async function expectWholeVolumes(mosaic: Mosaic, bed: Bed): Promise<void> {
+  const probe = bed.makeMountPoint();
+  const volumes = mosaic.listVolumes();
+  for (const volume of volumes) {
+    if (volume.kind === "disk") continue;
+    await mosaic.mountVolume(volume.name, probe);
+    await mosaic.unmountVolume(volume.name, probe);
+  }
+  const known = new Set(
+    ["p/foreign", ...volumes.map((volume) => volume.storedName)].filter((name) =>
+      existsSync(join(bed.location, name)),
+    ),
+  );
+  const isKnown = (path: string) =>
+    [...known].some((name) => isAtOrBelow(path, name) || isAtOrBelow(name, path));
+  expect(Object.keys(snapshotTree(bed.location)).filter((path) => !isKnown(path))).toEqual([]);
+}
+
+async function makeOld(mosaic: Mosaic): Promise<void> {
+  await mosaic.createVolume("old", { kind: "fs", sizeBytes: SIZE });
+}
+
+async function makeOldMounted(mosaic: Mosaic, _bed: Bed, mountPoint: string): Promise<void> {
+  await makeOld(mosaic);
+  await mosaic.mountVolume("old", mountPoint);
+  writeFileSync(join(mountPoint, "data"), "precious");
+  run("sync", "-f", mountPoint);
+}
+
+async function makeOldAttached(mosaic: Mosaic): Promise<void> {
+  await makeOld(mosaic);
+  await mosaic.attachVolume("old");
+}
+
+async function makeNested(mosaic: Mosaic): Promise<void> {
+  await mosaic.createVolume("p/q/old", { kind: "fs", sizeBytes: SIZE });
+}

@@ -1,0 +1,151 @@
+import { afterAll, beforeAll, describe } from "bun:test";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { BackendName } from "../../src/backends/registry.ts";
+import { listLoopDevices } from "../../src/system/loop.ts";
+import { readOwnMounts } from "../../src/system/mounts.ts";
+
+// A bed is a place to test one backend on: a real filesystem on a loop device, made for one test file.
+
+/** One kind of bed. */
+export interface BedRow {
+  readonly name: string;
+  readonly backend: BackendName;
+  /** The filesystem that the location is on. */
+  readonly filesystem: "ext4" | "xfs" | "btrfs";
+}
+
+/** The beds of each backend: a registry row without one does not compile. */
+export const BEDS = {
+  plain: [{ name: "plain on ext4", backend: "plain", filesystem: "ext4" }],
+  loop: [
+    { name: "loop on ext4", backend: "loop", filesystem: "ext4" },
+    { name: "loop on xfs", backend: "loop", filesystem: "xfs" },
+    { name: "loop on btrfs", backend: "loop", filesystem: "btrfs" },
+  ],
+  btrfs: [{ name: "btrfs", backend: "btrfs", filesystem: "btrfs" }],
+} as const satisfies Record<BackendName, readonly BedRow[]>;
+
+/** All beds. */
+export const ALL_BEDS: readonly BedRow[] = Object.values(BEDS).flat();
+
+/** A bed that stands. */
+export class Bed {
+  readonly directory = makeTestDirectory("bed");
+  readonly location = join(this.directory, "location");
+  readonly image = join(this.directory, "image");
+  private mountPoints = 0;
+
+  constructor(readonly row: BedRow) {}
+
+  /** Makes the filesystem, mounts it, and writes the config that `config` names. */
+  open(sizeBytes = 3 * 1024 ** 3): void {
+    mkdirSync(this.location);
+    run("truncate", "-s", String(sizeBytes), this.image);
+    run(`mkfs.${this.row.filesystem}`, "-q", this.image);
+    run("mount", "-o", "loop", this.image, this.location);
+    chmodSync(this.location, 0o755);
+    if (this.row.filesystem === "ext4") rmSync(join(this.location, "lost+found"), { recursive: true });
+    this.writeConfig("bed");
+  }
+
+  /** The path of the bed's usual config. */
+  get config(): string {
+    return join(this.directory, "bed.mos");
+  }
+
+  /** Writes a config for the bed with more lines; gives its path. */
+  writeConfig(name: string, lines: readonly string[] = []): string {
+    const path = join(this.directory, `${name}.mos`);
+    writeFileSync(path, [`type: ${this.row.backend}`, "location: ./location", ...lines, ""].join("\n"), {
+      mode: 0o644,
+    });
+    return path;
+  }
+
+  /** A new empty directory to mount onto. */
+  makeMountPoint(): string {
+    const path = join(this.directory, `mnt${this.mountPoints++}`);
+    mkdirSync(path);
+    return path;
+  }
+
+  /** Unmounts and removes everything, whatever a test left. */
+  close(): void {
+    removeTestDirectory(this.directory);
+  }
+}
+
+/** Runs `tests` on a bed of this kind; where it cannot be made they are skipped with the reason, or fail when it is required. */
+export function describeOnBed(row: BedRow, tests: (bed: Bed) => void, sizeBytes?: number): void {
+  const reason = findObstacle(row);
+  if (reason && !isRequired()) {
+    describe.skip(`${row.name} (skipped: ${reason})`, () => tests(new Bed(row)));
+    return;
+  }
+  describe(row.name, () => {
+    const bed = new Bed(row);
+    beforeAll(() => {
+      if (reason) throw new Error(`the bed ${row.name} is required: ${reason}`);
+      bed.open(sizeBytes);
+    });
+    afterAll(() => bed.close());
+    tests(bed);
+  });
+}
+
+/** A new private directory below the test directory. */
+export function makeTestDirectory(name: string): string {
+  const base = process.env.MOSAIC_TEST_DIR ?? tmpdir();
+  const path = mkdtempSync(join(base, `mosaic-${name}-`));
+  live.add(path);
+  return path;
+}
+
+/** Unmounts all below a directory, detaches the loop devices of files in it, and removes it. */
+export function removeTestDirectory(path: string): void {
+  for (let attempt = 0; attempt < 20 && !release(path); attempt++) Bun.sleepSync(100);
+  Bun.spawnSync(["chattr", "-R", "-ia", path], { timeout: 20_000, stderr: "ignore" });
+  rmSync(path, { recursive: true, force: true });
+  live.delete(path);
+}
+
+/** True when nothing below the directory is mounted or attached any more. */
+function release(path: string): boolean {
+  const mounts = readOwnMounts().filter((mount) => mount.mountPoint.startsWith(`${path}/`));
+  for (const mount of mounts.reverse())
+    Bun.spawnSync(["umount", mount.mountPoint], { timeout: 20_000, stderr: "ignore" });
+  const devices = listLoopDevices().filter((device) => {
+    const file = Bun.spawnSync(["losetup", "-n", "-O", "BACK-FILE", device.path], { timeout: 20_000 }).stdout;
+    return file.toString().trim().startsWith(`${path}/`);
+  });
+  for (const device of devices)
+    Bun.spawnSync(["losetup", "-d", device.path], { timeout: 20_000, stderr: "ignore" });
+  return mounts.length === 0 && devices.length === 0;
+}
+
+/** Runs a program that must succeed; gives its output. */
+export function run(...argv: string[]): string {
+  const result = Bun.spawnSync(argv, { env: { ...process.env, LC_ALL: "C" }, timeout: 60_000 });
+  if (result.exitCode === 0) return result.stdout.toString();
+  throw new Error(`${argv.join(" ")} failed with ${result.exitCode}: ${result.stderr}`);
+}
+
+const live = new Set<string>();
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.once(signal, () => {
+    for (const path of [...live]) removeTestDirectory(path);
+    process.exit(130);
+  });
+}
+
+function isRequired(): boolean {
+  return process.env.MOSAIC_REQUIRE_BEDS === "all";
+}
+
+function findObstacle(row: BedRow): string | undefined {
+  if (process.geteuid?.() !== 0) return "it needs root";
+  if (!Bun.which(`mkfs.${row.filesystem}`)) return `mkfs.${row.filesystem} is missing`;
+  return existsSync("/dev/loop-control") ? undefined : "this kernel has no loop devices";
+}

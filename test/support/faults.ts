@@ -1,0 +1,34 @@
+import { MosaicError } from "../../src/base/errors.ts";
+import { directSteps, type Step, type Steps } from "../../src/system/steps.ts";
+
+/** What happens at the chosen step. */
+export type FaultMode =
+  /** The step fails before it did anything. */
+  | "fail"
+  /** The process is killed before the step. */
+  | "kill-before"
+  /** The process is killed after a call, or while a command runs. */
+  | "kill-after";
+
+/** Steps of which the `at`-th, counted from 1, does not go well; `count` is how many came. */
+export class FaultySteps implements Steps {
+  readonly planning = false;
+  count = 0;
+  fired: Step | undefined;
+
+  constructor(
+    private readonly at: number,
+    private readonly mode: FaultMode,
+  ) {}
+
+  async take<T>(step: Step, action: () => T | Promise<T>, planned: T): Promise<T> {
+    this.count++;
+    if (this.count !== this.at) return directSteps.take(step, action, planned);
+    this.fired = step;
+    if (this.mode === "fail")
+      throw new MosaicError("TOOL_FAILED", `injected before: ${step.text}`, { injected: true });
+    if (this.mode === "kill-after") void action();
+    process.kill(process.pid, "SIGKILL");
+    throw new Error("not reached: the process is dead");
+  }
+}

@@ -1,0 +1,48 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join, relative } from "node:path";
+import { findStatus } from "../../src/system/files.ts";
+import { getAttribute } from "../../src/system/libc.ts";
+import { listLoopDevices } from "../../src/system/loop.ts";
+import { readAllMounts } from "../../src/system/mounts.ts";
+import { run } from "./beds.ts";
+
+/** Everything below a directory that a test may compare: names, modes, inodes, sizes, records and marks, small contents. */
+export function snapshotTree(directory: string): Record<string, string> {
+  const found: Record<string, string> = {};
+  const visit = (path: string) => {
+    for (const name of readdirSync(path).sort()) {
+      const child = join(path, name);
+      found[relative(directory, child)] = describe(child);
+      if (findStatus(child)?.isDirectory()) visit(child);
+    }
+  };
+  visit(directory);
+  return found;
+}
+
+/** The loop devices whose image lies below a directory, by the paths of the images. */
+export function loopImagesBelow(directory: string): string[] {
+  return listLoopDevices()
+    .map((device) => run("losetup", "-n", "-O", "BACK-FILE", device.path).trim())
+    .filter((path) => path.startsWith(`${directory}/`));
+}
+
+/** The mount points below a directory, in any mount namespace. */
+export function mountsBelow(directory: string): string[] {
+  return readAllMounts()
+    .map((mount) => mount.mountPoint)
+    .filter((path) => path.startsWith(`${directory}/`));
+}
+
+function describe(path: string): string {
+  const status = findStatus(path);
+  if (!status) return "gone";
+  const attributes = ["trusted.mosaic.volume", "trusted.mosaic.parent"].map(
+    (name) => getAttribute(path, name) ?? "",
+  );
+  const content = status.isFile() && status.size < 4096n ? readFileSync(path, "latin1") : "";
+  const link = status.isSymbolicLink() ? readlinkSync(path) : "";
+  return [status.mode, status.ino, status.isFile() ? status.size : "", ...attributes, link, content].join(
+    "|",
+  );
+}
