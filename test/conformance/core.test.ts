@@ -94,7 +94,10 @@ for (const row of ALL_BEDS) {
       mkdirSync(join(bed.location, "found"));
       await mosaic.createVolume("found/made/one", FS);
       await mosaic.createVolume("found/made/two", FS);
-      expect(mosaic.listVolumes().map(({ name }) => String(name))).toEqual(["found/made/one", "found/made/two"]);
+      expect(mosaic.listVolumes().map(({ name }) => String(name))).toEqual([
+        "found/made/one",
+        "found/made/two",
+      ]);
       await mosaic.dropVolume("found/made/one");
       expect(existsSync(join(bed.location, "found/made"))).toBe(true);
       await mosaic.dropVolume("found/made/two");
