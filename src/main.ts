@@ -12,7 +12,7 @@ const interruption = new AbortController();
 let endedBy: keyof typeof SIGNAL_NUMBERS | undefined;
 
 function requireIntactRuntime(): void {
-  const guard = "--disable-code-generation-from-strings=strict";
+  const guard = "--disallow-code-generation-from-strings=strict";
   if (!Bun.isStandaloneExecutable || process.execArgv.includes(guard)) return;
   console.error(
     "moctl: this binary was not built with its guard against code from strings: build it with scripts/build",

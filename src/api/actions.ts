@@ -1,8 +1,6 @@
-import { readFileSync } from "node:fs";
 import type * as zod from "zod/mini";
 import { MosaicError, quote } from "../base/errors.ts";
 import { parseSize } from "../base/size.ts";
-import { calling } from "../system/errno.ts";
 import type { Mosaic } from "./mosaic.ts";
 
 // The one table of actions: the command line with its help, and every other way in, are read off it.
@@ -17,6 +15,8 @@ export interface Argument {
   /** The words it may be, of which a prefix is enough. */
   readonly choices?: readonly string[];
   readonly isOptional?: boolean;
+  /** Whether the text is the path of a JSON file, whose content is the value. */
+  readonly isJsonFile?: boolean;
   /** The value in its text; the text itself when absent. Throws INVALID_ARGUMENT. */
   readonly parse?: (text: string) => unknown;
 }
@@ -177,7 +177,7 @@ export const ACTIONS = {
         summary: "a saved answer of list --json",
         flag: "--from",
         isOptional: true,
-        parse: readJson,
+        isJsonFile: true,
       },
     },
     schema: (z) =>
@@ -247,18 +247,4 @@ function parseMountFlags(text: string): boolean {
   if (flags.includes("ro") && flags.includes("rw"))
     throw new MosaicError("INVALID_ARGUMENT", "The mount flags ro and rw exclude each other");
   return flags.includes("ro");
-}
-
-function readJson(path: string): unknown {
-  const text = calling("open", path, () => readFileSync(path, "utf8"));
-  try {
-    return JSON.parse(text);
-  } catch (thrown) {
-    throw new MosaicError(
-      "INVALID_ARGUMENT",
-      `${quote(path)} is not JSON: ${(thrown as Error).message}`,
-      { path },
-      thrown,
-    );
-  }
 }

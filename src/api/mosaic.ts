@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import type { Backend, Usage } from "../backends/backend.ts";
 import { MosaicError, quote } from "../base/errors.ts";
 import { parseVolumeName, type VolumeName } from "../base/names.ts";
@@ -257,7 +256,7 @@ export class Mosaic implements AsyncDisposable {
 
   private newRecord(address: VolumeAddress, kind: Kind): VolumeRecord {
     return {
-      id: randomUUID(),
+      id: crypto.randomUUID(),
       ...address,
       backend: this.config.backend,
       kind,

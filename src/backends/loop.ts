@@ -297,11 +297,12 @@ async function findImageHolders(path: string, fd: number): Promise<Holder[]> {
     basename(open) === basename(path) && findKeyBehind(link) === key;
   const processes = findProcesses(path, isImage);
   if (!device) return processes;
-  return [
-    { kind: "device", device: device.path, attached: !device.autoclear },
-    ...findDeviceHolders(device),
-    ...processes,
-  ];
+  const users = [...findDeviceHolders(device), ...processes];
+  // A device that only mounts use is not worth a word beside them.
+  const isWorthNaming = !device.autoclear || users.length === 0;
+  return isWorthNaming
+    ? [{ kind: "device", device: device.path, attached: !device.autoclear }, ...users]
+    : users;
 }
 
 function findDeviceHolders(device: LoopDevice): Holder[] {

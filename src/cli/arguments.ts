@@ -45,7 +45,7 @@ export function parseOptions(argv: readonly string[]): Options {
 }
 
 /** The command in `argv`. Throws INVALID_ARGUMENT with the synopsis. */
-export function parseCommand(argv: readonly string[]): Command {
+export async function parseCommand(argv: readonly string[]): Promise<Command> {
   const { words, flags } = splitWords(argv);
   const [mosaic, actionWord, ...rest] = words;
   if (flags.has("--version")) return { what: "version" };
@@ -55,7 +55,7 @@ export function parseCommand(argv: readonly string[]): Command {
   if (mosaic === undefined || actionWord === undefined)
     throw usage("moctl CONFIG ACTION ARGUMENT ...", "expected a config and an action; see moctl --help");
   if (!action) throw unknownAction(actionWord);
-  return { what: "run", mosaic, action, values: readValues(action, rest, flags) };
+  return { what: "run", mosaic, action, values: await readValues(action, rest, flags) };
 }
 
 /** The synopsis of an action, such as `moctl CONFIG drop VOLUME`. */
@@ -97,30 +97,29 @@ function requireNext(argv: readonly string[], index: number, flag: string): stri
   throw new MosaicError("INVALID_ARGUMENT", `The option ${flag} needs a value`, { option: flag });
 }
 
-function readValues(
+async function readValues(
   action: ActionName,
   words: readonly string[],
   flags: ReadonlyMap<string, string>,
-): Values {
+): Promise<Values> {
   const values: Record<string, unknown> = {};
   const rest = [...words];
   const known = Object.entries(actionOf(action).arguments);
-  const isOptionGiven = known.some(([, argument]) => argument.flag !== undefined && flags.has(argument.flag));
   for (const [name, argument] of known) {
     const text = argument.flag === undefined ? rest.shift() : flags.get(argument.flag);
-    if (text !== undefined) values[name] = parseArgument(argument, text);
+    if (text !== undefined) values[name] = await parseArgument(argument, text);
     else if (!argument.isOptional) throw usage(synopsisOf(action), `${argument.label} is missing`);
   }
   if (rest.length > 0) throw usage(synopsisOf(action), `unexpected ${quote(rest[0] ?? "")}`);
   for (const flag of flags.keys()) {
     const isKnown = Object.hasOwn(COMMON_FLAGS, flag) || known.some(([, argument]) => argument.flag === flag);
-    if (!isKnown)
-      throw usage(synopsisOf(action), `${action} has no option ${flag}${isOptionGiven ? "" : ""}`);
+    if (!isKnown) throw usage(synopsisOf(action), `${action} has no option ${flag}`);
   }
   return values;
 }
 
-function parseArgument(argument: Argument, text: string): unknown {
+async function parseArgument(argument: Argument, text: string): Promise<unknown> {
+  if (argument.isJsonFile) return readJsonFile(text);
   if (!argument.choices) return argument.parse ? argument.parse(text) : text;
   const choice = text === "" ? undefined : argument.choices.find((candidate) => candidate.startsWith(text));
   if (choice !== undefined) return choice;
@@ -129,6 +128,15 @@ function parseArgument(argument: Argument, text: string): unknown {
     `Unknown ${argument.label} ${quote(text)}: expected ${argument.choices.join(" or ")}`,
     { found: text },
   );
+}
+
+async function readJsonFile(path: string): Promise<unknown> {
+  try {
+    return await Bun.file(path).json();
+  } catch (thrown) {
+    const why = (thrown as Error).message;
+    throw new MosaicError("INVALID_ARGUMENT", `Cannot read ${quote(path)} as JSON: ${why}`, { path }, thrown);
+  }
 }
 
 function parseWait(words: readonly string[]): number {

@@ -1,5 +1,5 @@
 import { type ActionName, runAction } from "../api/actions.ts";
-import { openMosaic } from "../api/open.ts";
+import type { OpenOptions } from "../api/open.ts";
 import { asMosaicError, type MosaicError } from "../base/errors.ts";
 import { cancellableSteps, directSteps, loggedSteps, plannedSteps, type Steps } from "../system/steps.ts";
 import { type Command, type Options, parseCommand, parseOptions } from "./arguments.ts";
@@ -26,7 +26,7 @@ export async function runCommandLine(argv: readonly string[], environment: Envir
   };
   try {
     options = parseOptions(argv);
-    return await runCommand(parseCommand(argv), options, environment);
+    return await runCommand(await parseCommand(argv), options, environment);
   } catch (thrown) {
     return reportError(asMosaicError(thrown), options);
   }
@@ -36,15 +36,24 @@ async function runCommand(command: Command, options: Options, environment: Envir
   if (command.what === "version") return writeOutput(`moctl ${environment.version}\n`);
   if (command.what === "help") return writeOutput(formatHelp(command.action));
   const planned: string[] = [];
+  const notes: string[] = [];
   const steps = chooseSteps(options, environment.signal, planned);
-  const result = await runOn(command.mosaic, command.action, command.values, steps, options);
+  const result = await runOn(command.mosaic, command.action, command.values, {
+    steps,
+    notify: options.json ? (note) => notes.push(note) : writeDiagnostic,
+    lockTimeoutMs: options.waitSeconds * 1000,
+  });
   if (options.dryRun)
     return writeOutput(
       options.json ? toJson({ steps: planned }) : planned.map((step) => `${step}\n`).join(""),
     );
   const hint = formatHint(command.action, result);
   if (hint && !options.json) writeDiagnostic(hint);
-  const status = await writeOutput(options.json ? toJson(result) : formatText(command.action, result));
+  const status = await writeOutput(
+    options.json
+      ? toJson(notes.length > 0 ? { ...result, notes } : result)
+      : formatText(command.action, result),
+  );
   return status || firstFailure(result);
 }
 
@@ -52,14 +61,11 @@ async function runOn(
   name: string,
   action: ActionName,
   values: Readonly<Record<string, unknown>>,
-  steps: Steps,
-  options: Options,
+  options: OpenOptions,
 ): Promise<object> {
-  await using mosaic = await openMosaic(name, {
-    steps,
-    notify: writeDiagnostic,
-    lockTimeoutMs: options.waitSeconds * 1000,
-  });
+  // What works on storage is loaded only when it is needed: the help and the version start without it.
+  const { openMosaic } = await import("../api/open.ts");
+  await using mosaic = await openMosaic(name, options);
   return await runAction(mosaic, action, values);
 }
 

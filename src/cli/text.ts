@@ -33,13 +33,14 @@ function formatVolumes(volumes: readonly VolumeInfo[]): string {
   if (volumes.length === 0) return "";
   const rows = volumes.map((volume) => [
     volume.name,
-    volume.filesystem ?? volume.kind,
+    volume.kind,
+    volume.filesystem ?? "-",
     volume.sizeBytes === null ? "-" : formatSize(volume.sizeBytes),
     volume.parent ?? (volume.parentId === null ? "-" : "(dropped)"),
     volume.attachedAs ?? "-",
     volume.mountedAt.join(",") || "-",
   ]);
-  return alignColumns([["NAME", "KIND", "SIZE", "PARENT", "ATTACHED", "MOUNTED"], ...rows]);
+  return alignColumns([["NAME", "KIND", "FILESYSTEM", "SIZE", "PARENT", "ATTACHED", "MOUNTED"], ...rows]);
 }
 
 function formatAdoptReport(report: AdoptReport): string {

@@ -23,5 +23,8 @@ async function hasLog(steps: Steps, path: string): Promise<boolean> {
   const { stdout } = await queryTool(steps, "btrfs", ["inspect-internal", "dump-super", path]);
   const logRoot = /^log_root\s+(\d+)$/m.exec(stdout)?.[1];
   if (logRoot !== undefined) return logRoot !== "0";
-  throw new MosaicError("TOOL_FAILED", "cannot read log_root in the answer of btrfs inspect-internal dump-super");
+  throw new MosaicError(
+    "TOOL_FAILED",
+    "cannot read log_root in the answer of btrfs inspect-internal dump-super",
+  );
 }

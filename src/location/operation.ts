@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { MosaicError, quote } from "../base/errors.ts";
 import { hasErrno, unlessErrno } from "../system/errno.ts";
 import {
@@ -43,7 +42,7 @@ export async function openOperation(steps: Steps, location: Location): Promise<O
   const work = `${location.path}/${WORK_DIRECTORY}`;
   for (;;) {
     await makeWorkDirectory(steps, work);
-    const path = `${work}/${randomUUID()}`;
+    const path = `${work}/${crypto.randomUUID()}`;
     const fd = await makeLockedDirectory(steps, path).catch(async (thrown) => {
       await removeEmptyDirectory(steps, work);
       throw thrown;

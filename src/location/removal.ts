@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { constants, readdirSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { MosaicError, quote } from "../base/errors.ts";
@@ -39,7 +38,7 @@ async function removeAll(path: string): Promise<void> {
 }
 
 class TreeRemoval {
-  private readonly prefix = `.removed-${randomUUID()}-`;
+  private readonly prefix = `.removed-${crypto.randomUUID()}-`;
   private moved = 0;
   private removed = 0;
 

@@ -1,0 +1,9 @@
+import { MOCTL } from "./moctl.ts";
+import { type Ended, runProgram } from "./program.ts";
+
+// Mount namespaces of a test's own: what is mounted there touches nothing of the host.
+
+/** Runs moctl in a new private mount namespace, after a line of shell that changes it. */
+export function insideNamespace(setup: string, args: readonly string[]): Ended {
+  return runProgram(["unshare", "--mount", "sh", "-e", "-c", `${setup}\nexec "$@"`, "sh", MOCTL, ...args]);
+}
