@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import { BACKENDS } from "../backends/registry.ts";
 import { quote } from "../base/errors.ts";
+import { calling, unlessErrno } from "../system/errno.ts";
 import { directSteps, type Steps } from "../system/steps.ts";
 import type { Config } from "./config.ts";
 import { readConfigFile } from "./configfile.ts";
@@ -41,7 +42,9 @@ export async function openMosaic(nameOrPath: string, options: OpenOptions = {}):
 }
 
 function requireLocation(config: Config): void {
-  const status = statSync(config.location, { throwIfNoEntry: false });
+  const stat = () =>
+    calling("stat", config.location, () => statSync(config.location, { throwIfNoEntry: false }));
+  const status = unlessErrno(["ENOTDIR", "ELOOP"], stat);
   if (!status)
     throw config.faultAt(
       "location",

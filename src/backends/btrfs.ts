@@ -1,5 +1,5 @@
 import { MosaicError, quote } from "../base/errors.ts";
-import { adoptVolume, publishVolume, type Store } from "../location/changes.ts";
+import { adoptVolume, publishVolume } from "../location/changes.ts";
 import {
   directoryAccess,
   findDirectoryHolders,
@@ -8,6 +8,7 @@ import {
 } from "../location/core.ts";
 import type { Form } from "../location/form.ts";
 import { type Location, openLocation } from "../location/location.ts";
+import type { Store } from "../location/store.ts";
 import { lockVolume, type VolumeAddress } from "../location/volumes.ts";
 import {
   BTRFS_MAGIC,
@@ -59,7 +60,7 @@ export function openBtrfs(context: BackendContext): Backend {
 
 /** A snapshot holds an empty directory where a nested subvolume was, so an origin with nested ones cannot be cloned. */
 async function lockOrigin(store: Store, origin: VolumeAddress) {
-  const volume = await lockVolume(store.location, store.form, origin, store.lockTimeoutMs);
+  const volume = await lockVolume(store, origin);
   const nested = await listNestedSubvolumes(store.steps, volume.path).catch((thrown) => {
     volume.close();
     throw thrown;

@@ -3,12 +3,13 @@ import { basename } from "node:path";
 import { MosaicError, quote } from "../base/errors.ts";
 import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName, makeDistinct } from "../filesystems/filesystem.ts";
 import { whileFrozen } from "../filesystems/freeze.ts";
-import { adoptVolume, publishVolume, requireUnheld, type Store } from "../location/changes.ts";
+import { adoptVolume, publishVolume, requireUnheld } from "../location/changes.ts";
 import { locationMembers } from "../location/core.ts";
 import type { Form } from "../location/form.ts";
 import { type Location, openLocation } from "../location/location.ts";
 import type { Operation } from "../location/operation.ts";
 import type { VolumeRecord } from "../location/record.ts";
+import type { Store } from "../location/store.ts";
 import { type LockedVolume, lockVolume, type VolumeAddress } from "../location/volumes.ts";
 import { probeFilesystem } from "../system/blkid.ts";
 import { calling } from "../system/errno.ts";
@@ -119,7 +120,7 @@ async function cloneImage(
   origin: VolumeAddress,
   makeRecord: (origin: VolumeRecord) => VolumeRecord,
 ): Promise<VolumeRecord> {
-  const volume = await lockVolume(store.location, store.form, origin, store.lockTimeoutMs);
+  const volume = await lockVolume(store, origin);
   try {
     const record = makeRecord({ ...volume.record, sizeBytes: fstatSync(volume.fd).size });
     await publishVolume(store, record, async (operation) => {
@@ -177,8 +178,7 @@ function isMountedWritable(device: LoopDevice): boolean {
 }
 
 function blockAccess(store: Store): BlockAccess {
-  const lock = (address: VolumeAddress) =>
-    lockVolume(store.location, store.form, address, store.lockTimeoutMs);
+  const lock = (address: VolumeAddress) => lockVolume(store, address);
   return {
     async attach(address) {
       const volume = await lock(address);

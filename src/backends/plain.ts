@@ -1,4 +1,4 @@
-import { adoptVolume, publishVolume, type Store } from "../location/changes.ts";
+import { adoptVolume, publishVolume } from "../location/changes.ts";
 import {
   directoryAccess,
   findDirectoryHolders,
@@ -8,6 +8,7 @@ import {
 import type { Form } from "../location/form.ts";
 import { type Location, openLocation } from "../location/location.ts";
 import { removeTree } from "../location/removal.ts";
+import type { Store } from "../location/store.ts";
 import { makeDirectory } from "../system/files.ts";
 import type { Backend, BackendContext } from "./backend.ts";
 

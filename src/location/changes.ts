@@ -5,23 +5,14 @@ import { findStatus, renamePath, syncPath, writeAttribute } from "../system/file
 import { describeHolder, type Holder } from "../system/holders.ts";
 import { getAttribute, removeAttribute } from "../system/libc.ts";
 import type { Steps } from "../system/steps.ts";
-import type { Form } from "./form.ts";
-import type { Location } from "./location.ts";
 import { fullDiskTrash, type Operation, openOperation, sweep } from "./operation.ts";
-import { makeParents, pruneParents } from "./parents.ts";
+import { makeParents, PARENT_ATTRIBUTE, pruneParents } from "./parents.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
+import type { Store } from "./store.ts";
 import { alreadyVolume, findVolume, lockForeign, lockVolume, type VolumeAddress } from "./volumes.ts";
 
 // The three ways in which the set of volumes changes. Each has one commit point, a rename or one attribute: before it
 // everything is undone on failure, after it the next mutating command finishes what a kill left.
-
-/** What a backend shares with its location. */
-export interface Store {
-  readonly steps: Steps;
-  readonly location: Location;
-  readonly form: Form;
-  readonly lockTimeoutMs: number;
-}
 
 /** Builds a volume aside and publishes it with its record in one rename. Throws ALREADY_EXISTS, NO_SPACE. */
 export async function publishVolume(
@@ -52,7 +43,7 @@ export async function publishVolume(
 export async function dropVolume(store: Store, address: VolumeAddress): Promise<void> {
   const { steps, location, form } = store;
   await sweep(steps, location, form);
-  const volume = await lockVolume(location, form, address, store.lockTimeoutMs);
+  const volume = await lockVolume(store, address);
   await using closing = new Deferred();
   closing.defer(async () => volume.close());
   requireUnheld(address, await form.holders(volume.path, volume.fd));
@@ -78,7 +69,7 @@ export async function adoptVolume(
 ): Promise<VolumeRecord> {
   const { steps, location, form } = store;
   await sweep(steps, location, form);
-  const object = await lockForeign(location, form, record, store.lockTimeoutMs);
+  const object = await lockForeign(store, record);
   try {
     const status = findStatus(object.path);
     if (!status || !form.matches(status)) {
@@ -88,7 +79,7 @@ export async function adoptVolume(
         { name: record.name },
       );
     }
-    if (getAttribute(object.fd, "trusted.mosaic.parent")) {
+    if (getAttribute(object.fd, PARENT_ATTRIBUTE)) {
       throw new MosaicError(
         "UNSUPPORTED",
         `${quote(record.storedName)} is a directory that holds volumes, so it cannot be adopted`,

@@ -5,9 +5,10 @@ import { closeFd } from "../system/files.ts";
 import { type DirectoryPlace, findDirectoryMounts, findProcesses, type Holder } from "../system/holders.ts";
 import { openBeneath } from "../system/libc.ts";
 import { isAtOrBelow, readAllMounts } from "../system/mounts.ts";
-import { dropVolume, type Store } from "./changes.ts";
+import { dropVolume } from "./changes.ts";
 import { type Location, placeInFilesystem } from "./location.ts";
 import type { VolumeRecord } from "./record.ts";
+import type { Store } from "./store.ts";
 import {
   type Found,
   findVolume,
@@ -35,7 +36,7 @@ export function locationMembers(store: Store) {
 export function directoryAccess(store: Store) {
   return {
     async open(address: VolumeAddress): Promise<LockedVolume & { readonly place: DirectoryPlace }> {
-      const volume = await lockVolume(store.location, store.form, address, store.lockTimeoutMs);
+      const volume = await lockVolume(store, address);
       return { ...volume, place: placeInFilesystem(store.location, volume.path) };
     },
   };

@@ -6,9 +6,16 @@ import { tryLock } from "../system/libc.ts";
 const POLL_MS = 10;
 
 /** Takes the exclusive lock of an open file, waiting `timeoutMs` for it. Throws LOCKED with the pids that have it. */
-export async function takeLock(fd: number, path: string, subject: string, timeoutMs: number): Promise<void> {
+export async function takeLock(
+  fd: number,
+  path: string,
+  subject: string,
+  timeoutMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!tryLock(fd)) {
+    signal?.throwIfAborted();
     if (performance.now() >= deadline) throw lockedError(path, subject, timeoutMs);
     await Bun.sleep(POLL_MS);
   }

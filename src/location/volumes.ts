@@ -7,8 +7,9 @@ import { getAttribute, openBeneath } from "../system/libc.ts";
 import type { Form } from "./form.ts";
 import type { Location } from "./location.ts";
 import { takeLock } from "./locks.ts";
-import { isParent } from "./parents.ts";
+import { isParent, PARENT_ATTRIBUTE } from "./parents.ts";
 import { parseRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
+import type { Store } from "./store.ts";
 
 /** A volume's name and where the volume map puts it. */
 export interface VolumeAddress {
@@ -22,12 +23,16 @@ export type Found =
   | { readonly state: "foreign"; readonly why: string }
   | { readonly state: "absent" };
 
-/** A volume's object, open and locked until it is closed. */
-export interface LockedVolume {
-  readonly record: VolumeRecord;
+/** What lies at an address, open and locked until it is closed. */
+export interface LockedObject {
   readonly path: string;
   readonly fd: number;
   close(): void;
+}
+
+/** A volume, open and locked until it is closed. */
+export interface LockedVolume extends LockedObject {
+  readonly record: VolumeRecord;
 }
 
 /** What is under a stored name. Throws DAMAGED when a record contradicts its object. */
@@ -42,47 +47,31 @@ export function findVolume(location: Location, form: Form, name: StoredName): Fo
 }
 
 /** Opens a volume and takes its lock. Throws NOT_FOUND, LOCKED, DAMAGED. */
-export async function lockVolume(
-  location: Location,
-  form: Form,
-  address: VolumeAddress,
-  timeoutMs: number,
-): Promise<LockedVolume> {
+export async function lockVolume(store: Store, address: VolumeAddress): Promise<LockedVolume> {
+  const { location, form } = store;
   const name = address.storedName;
-  const path = `${location.path}/${name}`;
   for (;;) {
-    const fd = openObject(location, name);
-    if (typeof fd !== "number") throw notFound(address, fd);
+    const object = await lockObject(store, address);
     try {
-      await takeLock(fd, path, `the volume ${quote(address.name)}`, timeoutMs);
-      const record = requireVolume(address, identify(form, name, fd));
-      if (isStill(location, name, fd)) return { record, path, fd, close: () => closeFd(fd) };
+      const record = requireVolume(address, identify(form, name, object.fd));
+      if (isStill(location, name, object.fd)) return { ...object, record };
     } catch (thrown) {
-      closeFd(fd);
+      object.close();
       throw thrown;
     }
-    closeFd(fd);
+    object.close();
   }
 }
 
 /** Opens an object that is no volume yet and takes its lock. Throws NOT_FOUND, ALREADY_EXISTS, LOCKED. */
-export async function lockForeign(
-  location: Location,
-  form: Form,
-  address: VolumeAddress,
-  timeoutMs: number,
-): Promise<Omit<LockedVolume, "record">> {
-  const name = address.storedName;
-  const path = `${location.path}/${name}`;
-  const fd = openObject(location, name);
-  if (typeof fd !== "number") throw notFound(address, fd);
+export async function lockForeign(store: Store, address: VolumeAddress): Promise<LockedObject> {
+  const object = await lockObject(store, address);
   try {
-    await takeLock(fd, path, quote(name), timeoutMs);
-    const found = identify(form, name, fd);
+    const found = identify(store.form, address.storedName, object.fd);
     if (found.state === "volume") throw alreadyVolume(found.record);
-    return { path, fd, close: () => closeFd(fd) };
+    return object;
   } catch (thrown) {
-    closeFd(fd);
+    object.close();
     throw thrown;
   }
 }
@@ -148,6 +137,19 @@ function openObject(location: Location, name: StoredName): number | Found {
   }
 }
 
+async function lockObject(store: Store, address: VolumeAddress): Promise<LockedObject> {
+  const path = `${store.location.path}/${address.storedName}`;
+  const fd = openObject(store.location, address.storedName);
+  if (typeof fd !== "number") throw notFound(address, fd);
+  try {
+    await takeLock(fd, path, `the volume ${quote(address.name)}`, store.lockTimeoutMs, store.steps.signal);
+    return { path, fd, close: () => closeFd(fd) };
+  } catch (thrown) {
+    closeFd(fd);
+    throw thrown;
+  }
+}
+
 function isStill(location: Location, name: StoredName, fd: number): boolean {
   const again = openObject(location, name);
   if (typeof again !== "number") return false;
@@ -165,7 +167,7 @@ function identify(form: Form, name: StoredName, fd: number): Found {
     return {
       state: "foreign",
       why:
-        status.isDirectory() && getAttribute(fd, "trusted.mosaic.parent")
+        status.isDirectory() && getAttribute(fd, PARENT_ATTRIBUTE)
           ? "a directory that holds volumes"
           : "it has no record",
     };

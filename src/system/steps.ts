@@ -14,6 +14,8 @@ export interface Step {
 export interface Steps {
   /** True when changes are only described: what would be read back afterwards is not there. */
   readonly planning: boolean;
+  /** Aborted when what is under way shall stop: whatever waits between two steps looks at it. */
+  readonly signal?: AbortSignal;
   /** Takes a step and gives its result; a plan gives `planned` in its place. */
   take<T>(step: Step, action: () => T | Promise<T>, planned: T): Promise<T>;
 }
@@ -56,6 +58,7 @@ export function cancellableSteps(inner: Steps, signal: AbortSignal): Steps {
   let cancelled = false;
   return {
     planning: inner.planning,
+    signal,
     async take(step, action, planned) {
       if (signal.aborted && !cancelled) {
         cancelled = true;

@@ -1,9 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { ACTION_NAMES, type ActionName, actionOf, findAction, runAction } from "../../src/api/actions.ts";
 import type { Mosaic } from "../../src/api/mosaic.ts";
-import { makeTestDirectory, removeTestDirectory } from "../support/beds.ts";
 
 describe("an action is found", () => {
   const meanings: Record<ActionName, readonly string[]> = {
@@ -130,27 +127,4 @@ describe("the flags of mount", () => {
   ])("%j are refused", (text, message) => {
     expect(() => parse?.(text)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT", message }));
   });
-});
-
-test("a saved list is read from its file", () => {
-  const { parse } = actionOf("adopt").arguments.list ?? {};
-  const directory = makeTestDirectory("actions");
-  try {
-    const path = join(directory, "list.json");
-    writeFileSync(path, '{"volumes": []}');
-    expect(parse?.(path)).toEqual({ volumes: [] });
-    writeFileSync(path, '{"volumes": [');
-    expect(() => parse?.(path)).toThrow(
-      expect.objectContaining({
-        code: "INVALID_ARGUMENT",
-        message: expect.stringContaining(`${JSON.stringify(path)} is not JSON: `),
-      }),
-    );
-    rmSync(path);
-    expect(() => parse?.(path)).toThrow(`open ${JSON.stringify(path)}: there is no such file`);
-    mkdirSync(path);
-    expect(() => parse?.(path)).toThrow("EISDIR");
-  } finally {
-    removeTestDirectory(directory);
-  }
 });

@@ -40,10 +40,10 @@ describe("a list", () => {
     ];
     expect(formatText("list", { volumes })).toBe(
       [
-        "NAME           KIND  SIZE  PARENT     ATTACHED     MOUNTED",
-        "web            ext4  512M  -          -            -",
-        "a-longer-name  disk  1.5K  web        /dev/loop17  /srv/a,/srv/b",
-        "c              fs    -     (dropped)  -            -",
+        "NAME           KIND  FILESYSTEM  SIZE  PARENT     ATTACHED     MOUNTED",
+        "web            fs    ext4        512M  -          -            -",
+        "a-longer-name  disk  -           1.5K  web        /dev/loop17  /srv/a,/srv/b",
+        "c              fs    -           -     (dropped)  -            -",
         "",
       ].join("\n"),
     );

@@ -105,7 +105,7 @@ function testParents(bed: Bed): void {
       symlinkSync(at("elsewhere"), at(path));
       await expect(make("a/b/c")).rejects.toMatchObject({
         code: "ALREADY_EXISTS",
-        message: `nothing can lie below "${path}": it is not a directory`,
+        message: `nothing can lie below "${path}": it is not a directory, and no volume lies inside another`,
       });
       expect(readdirSync(at("elsewhere"))).toEqual([]);
     });
