@@ -4,7 +4,7 @@ import { BACKENDS, type BackendName, listTypeWords } from "../backends/registry.
 import { MosaicError, quote } from "../base/errors.ts";
 import { parseStoredName } from "../base/names.ts";
 import { findNearest } from "../base/nearest.ts";
-import type { FilesystemName } from "../filesystems/filesystem.ts";
+import type { FilesystemName } from "../filesystems/registry.ts";
 import type { ConfigFile } from "./configfile.ts";
 import { mosaicNameOf } from "./configfile.ts";
 import { type ConfigFields, configSchema } from "./configschema.ts";

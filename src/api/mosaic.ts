@@ -2,12 +2,13 @@ import type { Backend, Usage } from "../backends/backend.ts";
 import { MosaicError, quote } from "../base/errors.ts";
 import { parseVolumeName, type VolumeName } from "../base/names.ts";
 import { formatSize } from "../base/size.ts";
-import type { FilesystemName } from "../filesystems/filesystem.ts";
+import type { FilesystemName } from "../filesystems/registry.ts";
 import { checkRecord, type Kind, type VolumeRecord } from "../location/record.ts";
 import { requireVolume, type VolumeAddress } from "../location/volumes.ts";
 import { type Steps, shellQuote } from "../system/steps.ts";
 import type { Config } from "./config.ts";
-import { mountMetadata, mountVolume, unmountMetadata, unmountVolume } from "./mounting.ts";
+import { mountMetadata, mountVolume } from "./mounting.ts";
+import { unmountMetadata, unmountVolume } from "./unmounting.ts";
 
 /** What a mosaic can do beyond making, mounting and dropping volumes, in the order in which `info` shows it. */
 export type Feature = "clone" | "bdev" | "volsize" | "migrate";

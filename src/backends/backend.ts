@@ -1,5 +1,5 @@
 import type { MosaicError } from "../base/errors.ts";
-import type { FilesystemName } from "../filesystems/filesystem.ts";
+import type { FilesystemName } from "../filesystems/registry.ts";
 import type { Kind, VolumeRecord } from "../location/record.ts";
 import type { Found, LockedVolume, VolumeAddress } from "../location/volumes.ts";
 import type { DirectoryPlace, Holder } from "../system/holders.ts";

@@ -1,6 +1,6 @@
 import type { Backend, BackendContext } from "./backend.ts";
 import { openBtrfs } from "./btrfs.ts";
-import { openLoop } from "./loop.ts";
+import { openLoop } from "./loop/loop.ts";
 import { openPlain } from "./plain.ts";
 
 /** One storage technology: the only place that names a backend. */

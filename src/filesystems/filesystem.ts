@@ -1,9 +1,4 @@
-import { MosaicError } from "../base/errors.ts";
-import { probeFilesystem } from "../system/blkid.ts";
 import type { Steps } from "../system/steps.ts";
-import { btrfs } from "./btrfs.ts";
-import { ext4 } from "./ext4.ts";
-import { xfs } from "./xfs.ts";
 
 /** A filesystem that mosaic makes inside block volumes. */
 export interface Filesystem {
@@ -15,47 +10,4 @@ export interface Filesystem {
   make(steps: Steps, path: string, lockFd: number): Promise<void>;
   /** Gives the filesystem in an image file, of which there is no device, a new random UUID. */
   renewUuid(steps: Steps, path: string, lockFd: number): Promise<void>;
-}
-
-const FILESYSTEMS = { ext4, xfs, btrfs } as const;
-
-/** The name of a filesystem that mosaic knows. */
-export type FilesystemName = keyof typeof FILESYSTEMS;
-
-/** The names of all of them, the usual one first. */
-export const FILESYSTEM_NAMES = Object.keys(FILESYSTEMS) as FilesystemName[];
-
-/** Whether mosaic knows a filesystem of this name. */
-export function isFilesystemName(name: string): name is FilesystemName {
-  return Object.hasOwn(FILESYSTEMS, name);
-}
-
-/** The filesystem of this name. */
-export function filesystemOf(name: FilesystemName): Filesystem {
-  return FILESYSTEMS[name];
-}
-
-/** Gives a copied image its own UUID and reads it back. Throws DAMAGED when what is inside is not `name` or it kept its UUID. */
-export async function makeDistinct(
-  steps: Steps,
-  name: FilesystemName,
-  path: string,
-  lockFd: number,
-): Promise<void> {
-  const before = await probeFilesystem(steps, path);
-  if (!steps.planning && before?.type !== name) {
-    throw new MosaicError(
-      "DAMAGED",
-      `its record says ${name}, but it holds ${before?.type ?? "no filesystem"}`,
-      { recorded: name, found: before?.type ?? null },
-    );
-  }
-  await FILESYSTEMS[name].renewUuid(steps, path, lockFd);
-  const after = await probeFilesystem(steps, path);
-  if (steps.planning || (after?.type === name && after.uuid !== before?.uuid)) return;
-  throw new MosaicError(
-    "DAMAGED",
-    `the copy kept the UUID ${before?.uuid}: check the origin's ${name} filesystem`,
-    { uuid: before?.uuid ?? null },
-  );
 }

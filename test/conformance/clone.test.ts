@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { FILESYSTEM_NAMES, type FilesystemName } from "../../src/filesystems/filesystem.ts";
+import { FILESYSTEM_NAMES, type FilesystemName } from "../../src/filesystems/registry.ts";
 import { openMosaic } from "../../src/index.ts";
 import { probeFilesystem } from "../../src/system/blkid.ts";
 import { directSteps } from "../../src/system/steps.ts";

@@ -59,7 +59,7 @@ describeOnBed(BEDS.loop[0], (bed) => {
 
   test.each(Object.entries(listSurroundings(trap)))("%s changes nothing", (_what, surroundings) => {
     const clean = live(bed, (...args) => moctl(args));
-    const hostile = live(bed, ({ length: _, ...args }) => runIn(surroundings, Object.values(args)));
+    const hostile = live(bed, (...args) => runIn(surroundings, args));
     expect(hostile).toEqual(clean);
     expect(existsSync(join(trap, "sprung"))).toBe(false);
   });

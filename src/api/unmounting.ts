@@ -1,0 +1,93 @@
+import type { Backend, BlockAccess, DirectoryAccess } from "../backends/backend.ts";
+import { MosaicError, quote } from "../base/errors.ts";
+import type { VolumeAddress } from "../location/volumes.ts";
+import { hasErrno } from "../system/errno.ts";
+import { closeFd } from "../system/files.ts";
+import { describeHolder, findDeviceMounts, findProcesses, toHolder } from "../system/holders.ts";
+import { detachMount } from "../system/mounting.ts";
+import { isAtOrBelow, type Mount, readAllMounts, readOwnMounts } from "../system/mounts.ts";
+import type { Steps } from "../system/steps.ts";
+import { findMountAt, isMountOf, resolveTarget } from "./mountpoint.ts";
+
+/** Unmounts a volume from a directory. Throws NOT_FOUND when it is not what is mounted there, BUSY with the holders. */
+export async function unmountVolume(
+  steps: Steps,
+  backend: Backend,
+  address: VolumeAddress,
+  target: string,
+): Promise<void> {
+  if (backend.directory) await unmountDirectory(steps, backend.directory, address, target);
+  else if (backend.block) await unmountBlock(steps, backend.block, address, target);
+}
+
+/** Unmounts the metadata of a mosaic. Throws as `unmountVolume`. */
+export async function unmountMetadata(steps: Steps, backend: Backend, target: string): Promise<void> {
+  const metadata = backend.metadata();
+  closeFd(metadata.fd);
+  await unmountWhere(steps, target, (mount) => isMountOf(mount, metadata));
+}
+
+async function unmountDirectory(
+  steps: Steps,
+  access: DirectoryAccess,
+  address: VolumeAddress,
+  target: string,
+): Promise<void> {
+  const volume = await access.open(address);
+  try {
+    await unmountWhere(steps, target, (mount) => isMountOf(mount, volume.place));
+  } finally {
+    volume.close();
+  }
+}
+
+async function unmountBlock(
+  steps: Steps,
+  access: BlockAccess,
+  address: VolumeAddress,
+  target: string,
+): Promise<void> {
+  const volume = await access.look(address);
+  try {
+    const { device } = volume;
+    await unmountWhere(
+      steps,
+      target,
+      (mount) => device !== undefined && findDeviceMounts(device.path, device.number, [mount]).length > 0,
+    );
+    if (!steps.planning) await volume.settle();
+  } finally {
+    volume.close();
+  }
+}
+
+async function unmountWhere(steps: Steps, target: string, isOurs: (mount: Mount) => boolean): Promise<void> {
+  const path = resolveTarget(target);
+  const mount = findMountAt(path);
+  if (!mount || !isOurs(mount)) {
+    const found = mount ? `what is mounted there is ${quote(mount.source)}` : "nothing is mounted there";
+    throw new MosaicError("NOT_FOUND", `it is not mounted at ${quote(target)}: ${found}`, {
+      mountPoint: path,
+      reason: "not-mounted",
+    });
+  }
+  try {
+    await detachMount(steps, path);
+  } catch (thrown) {
+    if (!hasErrno(thrown, "EBUSY")) throw thrown;
+    throw busyMount(mount, thrown);
+  }
+  if (steps.planning || !readOwnMounts().some(({ id }) => id === mount.id)) return;
+  throw new MosaicError("BUSY", `${quote(path)} is still mounted after its umount`, {
+    holders: [toHolder(mount)],
+  });
+}
+
+function busyMount(mount: Mount, cause: unknown): MosaicError {
+  const inside = readAllMounts().filter((other) => other.parentId === mount.id);
+  const processes = findProcesses("", (open) => isAtOrBelow(open, mount.mountPoint));
+  const holders = [...inside.map(toHolder), ...processes];
+  const shown =
+    holders.length > 0 ? holders.slice(0, 5).map(describeHolder).join("; ") : "the kernel says so";
+  return new MosaicError("BUSY", `${quote(mount.mountPoint)} is busy: ${shown}`, { holders }, cause);
+}

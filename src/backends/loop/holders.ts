@@ -1,0 +1,90 @@
+import { statSync } from "node:fs";
+import { basename } from "node:path";
+import type { Location } from "../../location/location.ts";
+import type { VolumeRecord } from "../../location/record.ts";
+import { calling } from "../../system/errno.ts";
+import { type FileKey, fileKeyOf, findStatus, toFileKey } from "../../system/files.ts";
+import {
+  findDeviceMounts,
+  findProcesses,
+  findStackedDevices,
+  type Holder,
+  toHolder,
+} from "../../system/holders.ts";
+import { findLoopDevice, type LoopDevice, listLoopDevices } from "../../system/loop.ts";
+import { readAllMounts } from "../../system/mounts.ts";
+
+const SETTLE_MS = 5_000;
+const GLANCE_MS = 1_000;
+
+/** The device of an image; one that nothing uses any more is going, which takes a moment. */
+export async function settleDevice(fd: number): Promise<LoopDevice | undefined> {
+  const deadline = performance.now() + SETTLE_MS;
+  for (;;) {
+    const device = findLoopDevice(fileKeyOf(fd));
+    if (!device?.autoclear || findDeviceHolders(device).length > 0 || performance.now() > deadline)
+      return device;
+    await Bun.sleep(5);
+  }
+}
+
+/** Who holds an image file: its device, who uses that, and who has the file open. */
+export async function findImageHolders(path: string, fd: number): Promise<Holder[]> {
+  const device = await settleDevice(fd);
+  const key = fileKeyOf(fd);
+  const isImage = (open: string, link: string) =>
+    basename(open) === basename(path) && findKeyBehind(link) === key;
+  const processes = findProcesses(path, isImage);
+  if (!device) return processes;
+  const users = [...findDeviceHolders(device), ...processes];
+  // A device that only mounts use is not worth a word beside them.
+  const isWorthNaming = !device.autoclear || users.length === 0;
+  return isWorthNaming
+    ? [{ kind: "device", device: device.path, attached: !device.autoclear }, ...users]
+    : users;
+}
+
+function findDeviceHolders(device: LoopDevice): Holder[] {
+  const mounts = findDeviceMounts(device.path, device.number).map(toHolder);
+  const stacked = findStackedDevices(basename(device.path));
+  return [...mounts, ...stacked, ...findProcesses("", (open) => open === device.path)];
+}
+
+/** A program that only looks at a new device, such as udev's, is given a moment to go on. */
+export async function findLastingHolders(device: LoopDevice): Promise<Holder[]> {
+  const deadline = performance.now() + GLANCE_MS;
+  for (;;) {
+    const holders = findDeviceHolders(device);
+    if (
+      holders.some((holder) => holder.kind !== "process") ||
+      holders.length === 0 ||
+      performance.now() > deadline
+    )
+      return holders;
+    await Bun.sleep(20);
+  }
+}
+
+/** How the images of a location are used now. */
+export function surveyImages(location: Location) {
+  const devices = new Map(listLoopDevices().map((device) => [device.file, device]));
+  const mounts = devices.size > 0 ? readAllMounts() : [];
+  return (record: VolumeRecord) => {
+    const device =
+      devices.size > 0 ? devices.get(findKey(`${location.path}/${record.storedName}`) as FileKey) : undefined;
+    if (!device) return { attachedAs: null, mounts: [] };
+    const attachedAs = device.autoclear ? null : device.path;
+    return { attachedAs, mounts: findDeviceMounts(device.path, device.number, mounts).map(toHolder) };
+  };
+}
+
+function findKey(path: string): FileKey | undefined {
+  const status = findStatus(path);
+  return status && toFileKey(status.dev, status.ino);
+}
+
+/** The file that a link in /proc leads to. */
+function findKeyBehind(link: string): FileKey | undefined {
+  const status = calling("stat", link, () => statSync(link, { bigint: true, throwIfNoEntry: false }));
+  return status && toFileKey(status.dev, status.ino);
+}

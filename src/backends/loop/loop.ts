@@ -1,0 +1,85 @@
+import { fstatSync } from "node:fs";
+import { MosaicError, quote } from "../../base/errors.ts";
+import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
+import { adoptVolume, publishVolume } from "../../location/changes.ts";
+import { locationMembers } from "../../location/core.ts";
+import type { Form } from "../../location/form.ts";
+import { openLocation } from "../../location/location.ts";
+import type { Operation } from "../../location/operation.ts";
+import type { VolumeRecord } from "../../location/record.ts";
+import type { Store } from "../../location/store.ts";
+import { probeFilesystem } from "../../system/blkid.ts";
+import { closeFd, makeSparseFile, removeFile } from "../../system/files.ts";
+import { canShareBlocks } from "../../system/reflink.ts";
+import type { Steps } from "../../system/steps.ts";
+import type { Backend, BackendContext } from "../backend.ts";
+import { cloneImage } from "./clone.ts";
+import { blockAccess } from "./devices.ts";
+import { findImageHolders, surveyImages } from "./holders.ts";
+
+const SIZE_STEP_BYTES = 4096;
+
+/** Volumes are raw sparse image files; clones share their blocks where the filesystem below can do that. */
+export function openLoop(context: BackendContext): Backend {
+  const location = openLocation(context.location, context);
+  const store: Store = { ...context, location, form: imageForm };
+  return {
+    ...locationMembers(store),
+    limits: {
+      kinds: ["fs", "disk"],
+      sizeIsEnforced: true,
+      sizeStepBytes: SIZE_STEP_BYTES,
+      filesystems: Object.fromEntries(
+        FILESYSTEM_NAMES.map((name) => [name, filesystemOf(name).minimumBytes]),
+      ),
+    },
+    create: (record) =>
+      publishVolume(store, record, (operation) => createImage(context.steps, record, operation)),
+    adopt: (record) =>
+      adoptVolume(store, record, (path, fd) => examineImage(context.steps, record, path, fd)),
+    survey: () => surveyImages(location),
+    block: blockAccess(store),
+    ...(canShareBlocks(location.fd, location.filesystemMagic) && {
+      clone: (origin, makeRecord) => cloneImage(store, origin, makeRecord),
+    }),
+  };
+}
+
+const imageForm: Form = {
+  backend: "loop",
+  description: "an image file",
+  matches: (status) => status.isFile() && status.nlink === 1n,
+  holders: findImageHolders,
+  remove: (steps, path) => removeFile(steps, path),
+};
+
+async function createImage(steps: Steps, record: VolumeRecord, operation: Operation): Promise<void> {
+  const fd = await makeSparseFile(steps, operation.volumePath, record.sizeBytes ?? 0);
+  if (!steps.planning) closeFd(fd);
+  if (record.filesystem === null || !isFilesystemName(record.filesystem)) return;
+  await filesystemOf(record.filesystem).make(steps, operation.volumePath, operation.fd);
+}
+
+async function examineImage(
+  steps: Steps,
+  record: VolumeRecord,
+  path: string,
+  fd: number,
+): Promise<VolumeRecord> {
+  const { size } = fstatSync(fd);
+  if (size === 0 || size % 512 !== 0) {
+    throw new MosaicError(
+      "UNSUPPORTED",
+      `${quote(path)} has ${size} bytes: an image is a whole number of sectors of 512 bytes`,
+      { sizeBytes: size },
+    );
+  }
+  if (record.kind === "disk") return { ...record, sizeBytes: size };
+  const found = (await probeFilesystem(steps, path))?.type;
+  if (found !== undefined && isFilesystemName(found) && (record.filesystem ?? found) === found) {
+    return { ...record, sizeBytes: size, filesystem: found };
+  }
+  const expected = record.filesystem ?? FILESYSTEM_NAMES.join(", ");
+  const message = `${quote(path)} holds ${found ?? "no filesystem"}, expected ${expected}: adopt it as a disk if it is one`;
+  throw new MosaicError("UNSUPPORTED", message, { found: found ?? null, expected });
+}

@@ -1,0 +1,206 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { closeSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  FILESYSTEM_NAMES,
+  type FilesystemName,
+  filesystemOf,
+  makeDistinct,
+} from "../../src/filesystems/registry.ts";
+import { probeFilesystem } from "../../src/system/blkid.ts";
+import { directSteps, loggedSteps, plannedSteps } from "../../src/system/steps.ts";
+import { type Bed, describeOnBed, run } from "../support/beds.ts";
+import { loopImagesBelow } from "../support/snapshot.ts";
+
+const CHECK: Record<FilesystemName, readonly string[]> = {
+  ext4: ["e2fsck", "-f", "-n"],
+  xfs: ["xfs_repair", "-n"],
+  btrfs: ["btrfs", "check", "--readonly"],
+};
+
+describeOnBed({ name: "distinct copies", backend: "loop", filesystem: "xfs" }, testCopies);
+
+function testCopies(bed: Bed): void {
+  let lockFd = -1;
+  let count = 0;
+  beforeEach(() => {
+    lockFd = openSync(bed.directory, "r");
+  });
+  afterEach(() => closeSync(lockFd));
+
+  async function makeImage(name: FilesystemName): Promise<string> {
+    const path = join(bed.location, `image-${count++}`);
+    run("truncate", "-s", String(filesystemOf(name).minimumBytes), path);
+    await filesystemOf(name).make(directSteps, path, lockFd);
+    return path;
+  }
+
+  function copyOf(path: string): string {
+    run("cp", "--reflink=always", path, `${path}-copy`);
+    return `${path}-copy`;
+  }
+
+  function mount(path: string, ...options: string[]): string {
+    const mountPoint = bed.makeMountPoint();
+    run("mount", "-o", ["loop", ...options].join(), path, mountPoint);
+    return mountPoint;
+  }
+
+  /** Writes a file that a power cut right after must not lose, and leaves a log to be replayed. */
+  function writeDurably(mountPoint: string, content: string): void {
+    run("sync", "-f", mountPoint);
+    writeFileSync(join(mountPoint, "file"), content);
+    run("sync", join(mountPoint, "file"));
+  }
+
+  function expectFile(path: string, content: string): void {
+    const mountPoint = mount(path);
+    expect(readFileSync(join(mountPoint, "file"), "utf8")).toBe(content);
+    run("umount", mountPoint);
+  }
+
+  async function expectDistinct(name: FilesystemName, origin: string, copy: string): Promise<void> {
+    const [one, other] = [
+      await probeFilesystem(directSteps, origin),
+      await probeFilesystem(directSteps, copy),
+    ];
+    expect([one?.type, other?.type]).toEqual([name, name]);
+    expect(other?.uuid).not.toBe(one?.uuid as string);
+    expect(loopImagesBelow(bed.location)).not.toContain(copy);
+    run(...CHECK[name], copy);
+  }
+
+  describe.each(FILESYSTEM_NAMES)("%s", (name) => {
+    const distinct = (path: string) => makeDistinct(directSteps, name, path, lockFd);
+
+    test("a clean copy gets a new UUID, stays clean, and mounts beside its origin", async () => {
+      const origin = await makeImage(name);
+      const mountPoint = mount(origin);
+      writeDurably(mountPoint, "content");
+      run("umount", mountPoint);
+      const uuid = (await probeFilesystem(directSteps, origin))?.uuid;
+      const copy = copyOf(origin);
+      await distinct(copy);
+      await expectDistinct(name, origin, copy);
+      expect((await probeFilesystem(directSteps, origin))?.uuid).toBe(uuid as string);
+      const beside = mount(origin);
+      expectFile(copy, "content");
+      run("umount", beside);
+    });
+
+    test("a clean copy costs few blocks of its own", async () => {
+      const origin = await makeImage(name);
+      const copy = copyOf(origin);
+      await distinct(copy);
+      const own = run("filefrag", "-v", copy)
+        .split("\n")
+        .filter((line) => /^\s*\d+:/.test(line) && !line.includes("shared"));
+      const blocks = own.map((line) => Number(line.split(":")[3]?.replaceAll(/\D/g, "")));
+      expect(blocks.reduce((sum, length) => sum + length, 0)).toBeLessThan(2048);
+    });
+
+    test("a copy of what a power cut left has its log replayed, and nothing is lost", async () => {
+      const origin = await makeImage(name);
+      const mountPoint = mount(origin);
+      writeDurably(mountPoint, "just written");
+      const copy = copyOf(origin);
+      run("umount", mountPoint);
+      await distinct(copy);
+      await expectDistinct(name, origin, copy);
+      expectFile(copy, "just written");
+    });
+
+    test("a copy of a frozen filesystem becomes distinct while the origin is mounted", async () => {
+      const origin = await makeImage(name);
+      const mountPoint = mount(origin);
+      writeDurably(mountPoint, "frozen");
+      run("fsfreeze", "--freeze", mountPoint);
+      const copy = `${origin}-copy`;
+      try {
+        copyOf(origin);
+      } finally {
+        run("fsfreeze", "--unfreeze", mountPoint);
+      }
+      await distinct(copy);
+      await expectDistinct(name, origin, copy);
+      expectFile(copy, "frozen");
+      writeFileSync(join(mountPoint, "file"), "the origin goes on");
+      run("umount", mountPoint);
+      run(...CHECK[name], origin);
+    });
+
+    test("a copy of a copy becomes distinct too", async () => {
+      const origin = await makeImage(name);
+      const copy = copyOf(origin);
+      await distinct(copy);
+      const second = copyOf(copy);
+      await distinct(second);
+      await expectDistinct(name, copy, second);
+      await expectDistinct(name, origin, second);
+    });
+
+    test("a plan changes nothing, and says what would be done", async () => {
+      const copy = copyOf(await makeImage(name));
+      const before = Bun.hash(await Bun.file(copy).bytes());
+      const log: string[] = [];
+      await makeDistinct(
+        plannedSteps((text) => log.push(text)),
+        name,
+        copy,
+        lockFd,
+      );
+      expect(Bun.hash(await Bun.file(copy).bytes())).toBe(before);
+      expect(log.length).toBeGreaterThan(0);
+      for (const text of log) expect(text).toEndWith(copy);
+    });
+
+    test("what is not what its record says is DAMAGED, and stays as it is", async () => {
+      const other = name === "ext4" ? "xfs" : "ext4";
+      const blank = join(bed.location, `blank-${count++}`);
+      run("truncate", "-s", "16M", blank);
+      for (const [path, found] of [
+        [await makeImage(other), other],
+        [blank, null],
+      ] as const) {
+        const before = Bun.hash(await Bun.file(path).bytes());
+        await expect(distinct(path)).rejects.toMatchObject({
+          code: "DAMAGED",
+          message: `its record says ${name}, but it holds ${found ?? "no filesystem"}`,
+          details: { recorded: name, found },
+        });
+        expect(Bun.hash(await Bun.file(path).bytes())).toBe(before);
+      }
+    });
+  });
+
+  test("a copy whose filesystem cannot be read is an error, and is never repaired by force", async () => {
+    const log: string[] = [];
+    for (const name of FILESYSTEM_NAMES) {
+      const copy = copyOf(await makeImage(name));
+      const fd = openSync(copy, "r+");
+      // All but the first superblock, by which it is recognized.
+      run(
+        "dd",
+        "if=/dev/urandom",
+        `of=${copy}`,
+        "bs=64K",
+        "seek=2",
+        "count=64",
+        "conv=notrunc",
+        "status=none",
+      );
+      closeSync(fd);
+      const { size } = statSync(copy);
+      await expect(
+        makeDistinct(
+          loggedSteps(directSteps, (text) => log.push(text)),
+          name,
+          copy,
+          lockFd,
+        ),
+      ).rejects.toThrow();
+      expect(statSync(copy).size).toBe(size);
+    }
+    expect(log.join("\n")).not.toMatch(/xfs_repair|zero-log| -L\b| -y\b|--repair|--force/);
+  }, 30_000);
+}
