@@ -7,9 +7,10 @@
  *   const web = await mosaic.createVolume("web", { kind: "fs", sizeBytes: 512 * 1024 ** 2 });
  *   await mosaic.mountVolume(web.name, "/srv/web");
  */
-export type { AdoptReport, Existence, Feature, MosaicInfo, Notify, VolumeInfo } from "./api/mosaic.ts";
+
 export { Mosaic } from "./api/mosaic.ts";
 export { type OpenOptions, openMosaic } from "./api/open.ts";
+export type { AdoptReport, Existence, Feature, MosaicInfo, Notify, VolumeInfo } from "./api/results.ts";
 export { type ErrorCode, type ErrorDetails, MosaicError } from "./base/errors.ts";
 export type { StoredName, VolumeName } from "./base/names.ts";
 export { formatSize, parseSize } from "./base/size.ts";

@@ -1,55 +1,24 @@
-import type { Backend, Usage } from "../backends/backend.ts";
+import type { Backend } from "../backends/backend.ts";
 import { MosaicError, quote } from "../base/errors.ts";
 import { parseVolumeName, type VolumeName } from "../base/names.ts";
 import { formatSize } from "../base/size.ts";
-import type { FilesystemName } from "../filesystems/registry.ts";
-import { checkRecord, type Kind, type VolumeRecord } from "../location/record.ts";
+import type { Kind, VolumeRecord } from "../location/record.ts";
 import { requireVolume, type VolumeAddress } from "../location/volumes.ts";
 import { type Steps, shellQuote } from "../system/steps.ts";
 import type { Config } from "./config.ts";
+import { requireKind, requirePossible } from "./limits.ts";
 import { mountMetadata, mountVolume } from "./mounting.ts";
+import {
+  type AdoptReport,
+  describeVolume,
+  type Existence,
+  type Feature,
+  type MosaicInfo,
+  type Notify,
+  type VolumeInfo,
+} from "./results.ts";
+import { parseSavedList } from "./savedlist.ts";
 import { unmountMetadata, unmountVolume } from "./unmounting.ts";
-
-/** What a mosaic can do beyond making, mounting and dropping volumes, in the order in which `info` shows it. */
-export type Feature = "clone" | "bdev" | "volsize" | "migrate";
-
-/** What `info` tells of a mosaic. */
-export interface MosaicInfo {
-  readonly name: string;
-  readonly type: string;
-  readonly location: string;
-  readonly config: string;
-  readonly features: readonly Feature[];
-  readonly kinds: readonly Kind[];
-}
-
-/** A volume as `list` tells it: its record, and how it is used at this moment. */
-export interface VolumeInfo extends VolumeRecord {
-  /** The name of the volume it was cloned from, while that exists. */
-  readonly parent: string | null;
-  /** The device, when it is attached. */
-  readonly attachedAs: string | null;
-  /** Where it is mounted, in every mount namespace. */
-  readonly mountedAt: readonly string[];
-}
-
-/** Whether a name is a volume; when not, why. */
-export interface Existence {
-  readonly name: string;
-  readonly exists: boolean;
-  /** What lies in the name's place that is no volume, and the command that would make it one. */
-  readonly foreign: { readonly why: string; readonly adopt: string } | null;
-}
-
-/** What restoring records from a saved list did. */
-export interface AdoptReport {
-  readonly adopted: readonly string[];
-  readonly unchanged: readonly string[];
-  readonly failed: readonly { readonly name: string; readonly error: MosaicError }[];
-}
-
-/** Where messages go that are no errors, one line each. */
-export type Notify = (line: string) => void;
 
 /**
  * The storage that one config describes: one metadata filesystem and its volumes. It keeps no state, so any number of
@@ -117,7 +86,7 @@ export class Mosaic implements AsyncDisposable {
         ...this.newRecord(address, options.kind),
         sizeBytes: options.sizeBytes ?? null,
       };
-      this.requirePossible(record);
+      requirePossible(record, this.backend.limits);
       await this.backend.create(record);
       if (record.sizeBytes !== null && !this.backend.limits.sizeIsEnforced) {
         const size = formatSize(record.sizeBytes);
@@ -195,7 +164,7 @@ export class Mosaic implements AsyncDisposable {
   /** Makes a foreign object a volume. Throws NOT_FOUND, ALREADY_EXISTS, UNSUPPORTED when it cannot be one. @example await mosaic.adoptVolume("old", "fs") */
   adoptVolume(name: string, kind: Kind): Promise<VolumeRecord> {
     return this.doing("adopt", name, (address) => {
-      this.requireKind(kind);
+      requireKind(this.config.backend, kind, this.backend.limits);
       return this.backend.adopt({ ...this.newRecord(address, kind), filesystem: null });
     });
   }
@@ -269,43 +238,6 @@ export class Mosaic implements AsyncDisposable {
     };
   }
 
-  private requirePossible(record: VolumeRecord): void {
-    this.requireKind(record.kind);
-    const { sizeIsEnforced, sizeStepBytes, filesystems } = this.backend.limits;
-    if (!sizeIsEnforced) return;
-    if (record.sizeBytes === null)
-      throw new MosaicError(
-        "INVALID_ARGUMENT",
-        `a ${this.config.backend} volume needs a size, such as 512M`,
-        { missing: "size" },
-      );
-    if (record.sizeBytes % sizeStepBytes !== 0) {
-      const next = Math.ceil(record.sizeBytes / sizeStepBytes) * sizeStepBytes;
-      throw new MosaicError(
-        "INVALID_ARGUMENT",
-        `invalid size ${record.sizeBytes}: sizes here are multiples of ${sizeStepBytes} bytes; the next is ${next}`,
-        { sizeBytes: record.sizeBytes, sizeStepBytes },
-      );
-    }
-    const minimum = filesystems[record.filesystem as FilesystemName] ?? sizeStepBytes;
-    if (record.sizeBytes >= minimum) return;
-    throw new MosaicError(
-      "INVALID_ARGUMENT",
-      `invalid size ${formatSize(record.sizeBytes)}: ${record.filesystem} needs at least ${formatSize(minimum)}`,
-      { sizeBytes: record.sizeBytes, minimumBytes: minimum },
-    );
-  }
-
-  private requireKind(kind: Kind): void {
-    const { kinds } = this.backend.limits;
-    if (kinds.includes(kind)) return;
-    throw new MosaicError(
-      "UNSUPPORTED",
-      `a ${this.config.backend} volume cannot be a ${kind}: expected ${kinds.join(" or ")}`,
-      { kind, kinds },
-    );
-  }
-
   private requireBlock() {
     if (this.backend.block) return this.backend.block;
     throw new MosaicError("UNSUPPORTED", `A ${this.config.backend} volume has no block device: mount it`, {
@@ -336,48 +268,12 @@ export class Mosaic implements AsyncDisposable {
     }
   }
 
+  /** A command that would make a foreign object a volume; as a disk where it holds no filesystem. */
   private adoptCommand(name: VolumeName): string {
-    return shellQuote([
-      "moctl",
-      this.config.file,
-      "adopt",
-      this.backend.limits.kinds.join("|"),
-      name,
-    ]).replaceAll("'", "");
+    return shellQuote(["moctl", this.config.file, "adopt", "fs", name]);
   }
 }
 
 function unsupported(feature: Feature, message: string): MosaicError {
   return new MosaicError("UNSUPPORTED", message, { feature });
-}
-
-function describeVolume(record: VolumeRecord, usage: Usage, names: ReadonlyMap<string, string>): VolumeInfo {
-  const mountedAt = usage.mounts.flatMap((holder) => (holder.kind === "mount" ? [holder.path] : []));
-  return {
-    ...record,
-    parent: record.parentId === null ? null : (names.get(record.parentId) ?? null),
-    attachedAs: usage.attachedAs,
-    mountedAt,
-  };
-}
-
-function parseSavedList(list: unknown): VolumeRecord[] {
-  const volumes = (list as { volumes?: unknown } | null)?.volumes;
-  if (!Array.isArray(volumes))
-    throw new MosaicError(
-      "INVALID_ARGUMENT",
-      "The saved list is not the answer of `list --json`: it has no list of volumes",
-    );
-  return volumes.map((entry, index) => {
-    try {
-      return checkRecord(entry as Record<string, unknown>);
-    } catch (thrown) {
-      throw new MosaicError(
-        "INVALID_ARGUMENT",
-        `Entry ${index + 1} of the saved list is no volume: ${(thrown as Error).message}`,
-        { index },
-        thrown,
-      );
-    }
-  });
 }

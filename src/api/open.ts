@@ -5,7 +5,8 @@ import { calling, unlessErrno } from "../system/errno.ts";
 import { directSteps, type Steps } from "../system/steps.ts";
 import type { Config } from "./config.ts";
 import { readConfigFile } from "./configfile.ts";
-import { Mosaic, type Notify } from "./mosaic.ts";
+import { Mosaic } from "./mosaic.ts";
+import type { Notify } from "./results.ts";
 
 /** How a mosaic is opened. */
 export interface OpenOptions {

@@ -1,5 +1,5 @@
 import type { ActionName } from "../api/actions.ts";
-import type { AdoptReport, Existence, MosaicInfo, VolumeInfo } from "../api/mosaic.ts";
+import type { AdoptReport, Existence, MosaicInfo, VolumeInfo } from "../api/results.ts";
 import { formatSize } from "../base/size.ts";
 
 /** What a person or script reads of an action's result: the lines that the first mosaic printed, or nothing. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { ACTION_NAMES } from "../../src/api/actions.ts";
-import type { VolumeInfo } from "../../src/api/mosaic.ts";
+import type { VolumeInfo } from "../../src/api/results.ts";
 import { MosaicError } from "../../src/base/errors.ts";
 import { parseStoredName, parseVolumeName } from "../../src/base/names.ts";
 import { formatHint, formatText } from "../../src/cli/text.ts";

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { closeSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   FILESYSTEM_NAMES,
@@ -17,6 +17,16 @@ const CHECK: Record<FilesystemName, readonly string[]> = {
   xfs: ["xfs_repair", "-n"],
   btrfs: ["btrfs", "check", "--readonly"],
 };
+
+/** The step that replays a log. */
+const REPLAY: Record<FilesystemName, string> = {
+  ext4: "e2fsck -f -p ",
+  xfs: "mount -t xfs -o rw,nosuid,nodev,noexec,nouuid ",
+  btrfs: "mount -t btrfs -o rw,nosuid,nodev,noexec ",
+};
+
+/** How many blocks of 4 KiB a clean copy may have of its own: xfs_db writes a new log, the others one block. */
+const OWN_BLOCKS: Record<FilesystemName, number> = { ext4: 64, xfs: 16_400, btrfs: 64 };
 
 describeOnBed({ name: "distinct copies", backend: "loop", filesystem: "xfs" }, testCopies);
 
@@ -96,7 +106,7 @@ function testCopies(bed: Bed): void {
         .split("\n")
         .filter((line) => /^\s*\d+:/.test(line) && !line.includes("shared"));
       const blocks = own.map((line) => Number(line.split(":")[3]?.replaceAll(/\D/g, "")));
-      expect(blocks.reduce((sum, length) => sum + length, 0)).toBeLessThan(2048);
+      expect(blocks.reduce((sum, length) => sum + length, 0)).toBeLessThan(OWN_BLOCKS[name]);
     });
 
     test("a copy of what a power cut left has its log replayed, and nothing is lost", async () => {
@@ -105,7 +115,16 @@ function testCopies(bed: Bed): void {
       writeDurably(mountPoint, "just written");
       const copy = copyOf(origin);
       run("umount", mountPoint);
-      await distinct(copy);
+      const log: string[] = [];
+      await makeDistinct(
+        loggedSteps(directSteps, (text) => log.push(text)),
+        name,
+        copy,
+        lockFd,
+      );
+      expect(log.join("\n")).toContain(REPLAY[name]);
+      // No repair that throws something away: what a log holds is what the user was promised.
+      expect(log.join("\n")).not.toMatch(/xfs_repair|zero-log| -L\b| -y\b|--repair|--force/);
       await expectDistinct(name, origin, copy);
       expectFile(copy, "just written");
     });
@@ -172,35 +191,4 @@ function testCopies(bed: Bed): void {
       }
     });
   });
-
-  test("a copy whose filesystem cannot be read is an error, and is never repaired by force", async () => {
-    const log: string[] = [];
-    for (const name of FILESYSTEM_NAMES) {
-      const copy = copyOf(await makeImage(name));
-      const fd = openSync(copy, "r+");
-      // All but the first superblock, by which it is recognized.
-      run(
-        "dd",
-        "if=/dev/urandom",
-        `of=${copy}`,
-        "bs=64K",
-        "seek=2",
-        "count=64",
-        "conv=notrunc",
-        "status=none",
-      );
-      closeSync(fd);
-      const { size } = statSync(copy);
-      await expect(
-        makeDistinct(
-          loggedSteps(directSteps, (text) => log.push(text)),
-          name,
-          copy,
-          lockFd,
-        ),
-      ).rejects.toThrow();
-      expect(statSync(copy).size).toBe(size);
-    }
-    expect(log.join("\n")).not.toMatch(/xfs_repair|zero-log| -L\b| -y\b|--repair|--force/);
-  }, 30_000);
 }

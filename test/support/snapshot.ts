@@ -3,7 +3,7 @@ import { join, relative } from "node:path";
 import { findStatus } from "../../src/system/files.ts";
 import { getAttribute } from "../../src/system/libc.ts";
 import { listLoopDevices } from "../../src/system/loop.ts";
-import { readAllMounts } from "../../src/system/mounts.ts";
+import { readOwnMounts } from "../../src/system/mounts.ts";
 import { run } from "./beds.ts";
 
 /** Everything below a directory that a test may compare: names, modes, inodes, sizes, records and marks, small contents. */
@@ -27,9 +27,9 @@ export function loopImagesBelow(directory: string): string[] {
     .filter((path) => path.startsWith(`${directory}/`));
 }
 
-/** The mount points below a directory, in any mount namespace. */
+/** The mount points below a directory. */
 export function mountsBelow(directory: string): string[] {
-  return readAllMounts()
+  return readOwnMounts()
     .map((mount) => mount.mountPoint)
     .filter((path) => path.startsWith(`${directory}/`));
 }
