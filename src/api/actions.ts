@@ -1,6 +1,7 @@
 import type * as zod from "zod/mini";
 import { MosaicError, quote } from "../base/errors.ts";
 import { parseSize } from "../base/size.ts";
+import { chooseIssue, describeExpected } from "./issues.ts";
 import type { Mosaic } from "./mosaic.ts";
 
 // The one table of actions: the command line with its help, and every other way in, are read off it.
@@ -187,7 +188,7 @@ export const ACTIONS = {
         list: z.optional(z.unknown()),
       }),
     async run(mosaic, { kind, volume, list }) {
-      if (list !== undefined && kind === undefined) return mosaic.adoptFrom(list);
+      if (list !== undefined && kind === undefined && volume === undefined) return mosaic.adoptFrom(list);
       if (list !== undefined || kind === undefined || volume === undefined) {
         throw new MosaicError("INVALID_ARGUMENT", "adopt takes either {fs|disk} VOLUME or --from LIST.json");
       }
@@ -228,13 +229,12 @@ export async function runAction(
   const action = actionOf(name);
   const parsed = action.schema(await import("zod/mini")).safeParse(values);
   if (parsed.success) return action.run(mosaic, parsed.data);
-  const [issue] = parsed.error.issues;
-  const parameter = issue?.path.join(".") ?? "";
-  throw new MosaicError(
-    "INVALID_ARGUMENT",
-    `Invalid ${parameter || "arguments"} of ${name}: ${issue?.message ?? "unknown"}`,
-    { parameter },
-  );
+  const issue = chooseIssue(parsed.error.issues);
+  const parameter = issue.keys?.[0] ?? issue.path.join(".");
+  const fault = issue.keys ? "there is no such parameter" : `expected ${describeExpected(issue)}`;
+  throw new MosaicError("INVALID_ARGUMENT", `Invalid parameter ${quote(parameter)} of ${name}: ${fault}`, {
+    parameter,
+  });
 }
 
 function parseMountFlags(text: string): boolean {

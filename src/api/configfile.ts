@@ -9,6 +9,7 @@ import { shellQuote } from "../system/steps.ts";
 export const CONFIG_DIRECTORY = "/etc/mosaic";
 /** The endings of config files, tried in this order. */
 export const CONFIG_ENDINGS = [".mos", ".yaml", ".yml"] as const;
+const STICKY = 0o1000;
 const CONFIG_MAX_BYTES = 64 * 1024;
 
 /** The text of a config and where it came from. */
@@ -58,9 +59,9 @@ function findConfigPath(said: string): string {
 }
 
 function resolvePath(path: string): string {
-  if (isAbsolute(path)) return resolve(path);
   try {
-    return resolve(path);
+    // Bun's resolve() goes on without a working directory; cwd() says that it is gone.
+    return isAbsolute(path) ? resolve(path) : resolve(process.cwd(), path);
   } catch (thrown) {
     throw new MosaicError(
       "INVALID_ARGUMENT",
@@ -108,25 +109,36 @@ function readText(path: string, fd: number): string {
 function requireRootsOwn(path: string, status: { uid: number; mode: number; nlink: number }): void {
   if (status.uid !== 0)
     throw refusal(path, `user ${status.uid} owns it: ${shellQuote(["chown", "root", path])}`);
-  if (isWritableByOthers(status.mode))
+  if (isWritableByOthers(status.mode)) {
     throw refusal(path, `others may write it: ${shellQuote(["chmod", "go-w", path])}`);
-  if (status.nlink !== 1) throw refusal(path, `it has ${status.nlink} hard links: make a copy of its own`);
-  for (let directory = realpathSync(dirname(path)); ; directory = dirname(directory)) {
-    const parent = lstatSync(directory);
-    const isSticky = (parent.mode & 0o1000) !== 0;
-    if (parent.uid !== 0)
-      throw refusal(
-        path,
-        `user ${parent.uid} owns the directory ${quote(directory)} above it: move it to ${CONFIG_DIRECTORY}`,
-      );
-    if (isWritableByOthers(parent.mode) && !isSticky) {
-      throw refusal(
-        path,
-        `others may write the directory ${quote(directory)} above it: ${shellQuote(["chmod", "go-w", directory])}`,
-      );
-    }
-    if (directory === "/") return;
   }
+  if (status.nlink !== 1) throw refusal(path, `it has ${status.nlink} hard links: make a copy of its own`);
+  // A link on the way leads elsewhere: both ways have to be root's.
+  const ways = new Set([...listAncestors(path), ...listAncestors(realpathSync(path))]);
+  for (const above of ways) requireRootsDirectory(path, above);
+}
+
+function requireRootsDirectory(path: string, above: string): void {
+  const { uid, mode } = lstatSync(above);
+  const isLink = (mode & constants.S_IFMT) === constants.S_IFLNK;
+  if (uid !== 0) {
+    const what = isLink ? "link" : "directory";
+    throw refusal(
+      path,
+      `user ${uid} owns the ${what} ${quote(above)} above it: move it to ${CONFIG_DIRECTORY}`,
+    );
+  }
+  if (isLink || !isWritableByOthers(mode) || (mode & STICKY) !== 0) return;
+  throw refusal(
+    path,
+    `others may write the directory ${quote(above)} above it: ${shellQuote(["chmod", "go-w", above])}`,
+  );
+}
+
+/** "/a" and "/" for "/a/b". */
+function listAncestors(path: string): string[] {
+  const above = dirname(path);
+  return above === path ? [] : [above, ...listAncestors(above)];
 }
 
 function isWritableByOthers(mode: number): boolean {

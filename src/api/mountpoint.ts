@@ -1,5 +1,5 @@
 import { constants, realpathSync } from "node:fs";
-import { resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling, hasErrno } from "../system/errno.ts";
 import { closeFd, openDirectory, openPath } from "../system/files.ts";
@@ -40,7 +40,7 @@ export function openTarget(target: string): MountPoint {
 export function resolveTarget(target: string): string {
   if (target === "") throw new MosaicError("INVALID_ARGUMENT", "the mount point is empty");
   try {
-    return resolve(target);
+    return isAbsolute(target) ? resolve(target) : resolve(process.cwd(), target);
   } catch (thrown) {
     throw new MosaicError(
       "INVALID_ARGUMENT",

@@ -4,7 +4,7 @@ const UNITS = ["", "K", "M", "G", "T"] as const;
 
 /** The bytes in `text`: a whole number with K, M, G or T in either case, powers of 1024. Throws INVALID_ARGUMENT. */
 export function parseSize(text: string): number {
-  const match = /^(\d{1,16})([KMGT]?)$/i.exec(text);
+  const match = /^(\d+)([KMGT]?)$/i.exec(text);
   if (!match)
     throw invalidSize(text, "expected a whole number with K, M, G, T or nothing after it, such as 512M");
   const power = UNITS.findIndex((unit) => unit === match[2]?.toUpperCase());
@@ -14,10 +14,12 @@ export function parseSize(text: string): number {
   return sizeBytes;
 }
 
-/** `sizeBytes` for people, with the largest unit that loses nothing when `exact`, else with one decimal. */
+/** `sizeBytes` for people: in the largest unit that it fills, with one decimal where that is not exact. */
 export function formatSize(sizeBytes: number): string {
   let power = 0;
   while (power < UNITS.length - 1 && sizeBytes >= 1024 ** (power + 1)) power++;
+  const isRoundedUp = power < UNITS.length - 1 && (sizeBytes / 1024 ** power).toFixed(1) === "1024.0";
+  if (isRoundedUp) return `1${UNITS[power + 1]}`;
   const value = sizeBytes / 1024 ** power;
   return `${Number.isInteger(value) ? value : value.toFixed(1)}${UNITS[power]}`;
 }

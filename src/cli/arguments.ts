@@ -32,21 +32,21 @@ export const COMMON_FLAGS = {
 
 /** The options in `argv`, read even where the rest is wrong, so that its error has the right form. */
 export function parseOptions(argv: readonly string[]): Options {
-  const words = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : undefined);
-  const has = (flag: keyof typeof COMMON_FLAGS) => words.includes(flag);
-  const json = has("--json");
+  const { flags } = splitWords(argv);
+  const has = (flag: keyof typeof COMMON_FLAGS) => flags.has(flag);
   return {
-    json,
+    json: has("--json"),
     dryRun: has("--dry-run"),
     verbose: has("--verbose"),
     debug: has("--debug"),
-    waitSeconds: parseWait(words),
+    waitSeconds: parseWait(flags.get("--wait") ?? "30"),
   };
 }
 
 /** The command in `argv`. Throws INVALID_ARGUMENT with the synopsis. */
 export async function parseCommand(argv: readonly string[]): Promise<Command> {
-  const { words, flags } = splitWords(argv);
+  const { words, flags, fault } = splitWords(argv);
+  if (fault) throw fault;
   const [mosaic, actionWord, ...rest] = words;
   if (flags.has("--version")) return { what: "version" };
   const action = actionWord === undefined ? undefined : findAction(actionWord);
@@ -69,19 +69,30 @@ export function synopsisOf(action: ActionName): string {
 }
 
 /** Options may stand anywhere; a lone "-" is a word, and after "--" everything is. */
-function splitWords(argv: readonly string[]): { words: string[]; flags: Map<string, string> } {
+function splitWords(argv: readonly string[]): Line {
   const words: string[] = [];
   const flags = new Map<string, string>();
   const withValue = listFlagsWithValue();
+  let fault: MosaicError | undefined;
   for (let index = 0; index < argv.length; index++) {
     const word = argv[index] ?? "";
-    if (word === "--") return { words: [...words, ...argv.slice(index + 1)], flags };
+    if (word === "--") return { words: [...words, ...argv.slice(index + 1)], flags, fault };
+    const value = argv[index + 1];
     if (!word.startsWith("-") || word === "-") words.push(word);
-    else if (withValue.has(word)) flags.set(word, requireNext(argv, ++index, word));
-    else if (Object.hasOwn(COMMON_FLAGS, word)) flags.set(word, "");
-    else throw unknownOption(word, [...withValue, ...Object.keys(COMMON_FLAGS)]);
+    else if (Object.hasOwn(COMMON_FLAGS, word) && !withValue.has(word)) flags.set(word, "");
+    else if (!withValue.has(word))
+      fault ??= unknownOption(word, [...withValue, ...Object.keys(COMMON_FLAGS)]);
+    else if (value === undefined) fault ??= missingValue(word);
+    else flags.set(argv[index++] ?? "", value);
   }
-  return { words, flags };
+  return { words, flags, fault };
+}
+
+interface Line {
+  readonly words: readonly string[];
+  readonly flags: ReadonlyMap<string, string>;
+  /** The first thing that is no option of ours. */
+  readonly fault: MosaicError | undefined;
 }
 
 function listFlagsWithValue(): Set<string> {
@@ -91,10 +102,8 @@ function listFlagsWithValue(): Set<string> {
   return new Set(["--wait", ...own]);
 }
 
-function requireNext(argv: readonly string[], index: number, flag: string): string {
-  const value = argv[index];
-  if (value !== undefined) return value;
-  throw new MosaicError("INVALID_ARGUMENT", `The option ${flag} needs a value`, { option: flag });
+function missingValue(flag: string): MosaicError {
+  return new MosaicError("INVALID_ARGUMENT", `The option ${flag} needs a value`, { option: flag });
 }
 
 async function readValues(
@@ -139,15 +148,10 @@ async function readJsonFile(path: string): Promise<unknown> {
   }
 }
 
-function parseWait(words: readonly string[]): number {
-  const index = words.indexOf("--wait");
-  if (index < 0) return 30;
-  const text = words[index + 1] ?? "";
+function parseWait(text: string): number {
   if (/^\d{1,6}$/.test(text)) return Number(text);
-  throw new MosaicError(
-    "INVALID_ARGUMENT",
-    `Invalid value ${quote(text)} of --wait: expected a whole number of seconds`,
-  );
+  const message = `Invalid value ${quote(text)} of --wait: expected a whole number of seconds`;
+  throw new MosaicError("INVALID_ARGUMENT", message);
 }
 
 function usage(synopsis: string, why: string): MosaicError {

@@ -48,7 +48,9 @@ function formatAdoptReport(report: AdoptReport): string {
   return `adopted: ${report.adopted.length}, unchanged: ${report.unchanged.length}, failed: ${report.failed.length}\n${failed.join("")}`;
 }
 
-function alignColumns(rows: readonly (readonly string[])[]): string {
+function alignColumns(table: readonly (readonly string[])[]): string {
+  // A mount point may have any character: none of them may forge a line or reach the terminal.
+  const rows = table.map((row) => row.map((cell) => cell.replaceAll(/\p{C}/gu, escapeCharacter)));
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const lines = rows.map((row) =>
     row
@@ -57,4 +59,8 @@ function alignColumns(rows: readonly (readonly string[])[]): string {
       .trimEnd(),
   );
   return `${lines.join("\n")}\n`;
+}
+
+function escapeCharacter(character: string): string {
+  return [...Buffer.from(character)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
 }

@@ -25,19 +25,37 @@ export async function whileFrozen(
   action: () => Promise<void>,
 ): Promise<void> {
   const watchdog = await startWatchdog(steps, mountFd, lock.path);
-  await runTool(steps, "fsfreeze", ["--freeze", FROZEN_PATH], { fds: [mountFd, lock.fd] });
+  await freeze(steps, mountFd, lock.fd, watchdog);
   try {
     await action();
   } finally {
-    // Where this fails the watchdog lives on, and thaws as soon as the lock is free.
+    // Where the thaw fails the watchdog lives on, and thaws as soon as the lock is free.
     await thaw(steps, mountFd);
+    await watchdog.end();
   }
-  await watchdog.end();
 }
+
+async function freeze(steps: Steps, mountFd: number, lockFd: number, watchdog: Watchdog): Promise<void> {
+  try {
+    const options = { fds: [mountFd, lockFd], translate: translateFreeze };
+    await runTool(steps, "fsfreeze", ["--freeze", FROZEN_PATH], options);
+  } catch (thrown) {
+    // Only a freeze that may still come has to be thawed; somebody else's is not ours to thaw.
+    if (!(thrown instanceof MosaicError) || thrown.details["timedOut"] !== true) await watchdog.end();
+    throw thrown;
+  }
+}
+
+/** fsfreeze says so of a filesystem that is frozen already. */
+function translateFreeze(words: string): ErrorCode | undefined {
+  return words.includes("Device or resource busy") ? "BUSY" : undefined;
+}
+
+type Watchdog = Awaited<ReturnType<typeof startTool>>;
 
 async function thaw(steps: Steps, mountFd: number): Promise<void> {
   const unfreeze = () =>
-    runTool(steps, "fsfreeze", ["--unfreeze", FROZEN_PATH], { fds: [mountFd], translate });
+    runTool(steps, "fsfreeze", ["--unfreeze", FROZEN_PATH], { fds: [mountFd], translate: translateThaw });
   try {
     await unfreeze();
   } catch (thrown) {
@@ -49,7 +67,7 @@ async function thaw(steps: Steps, mountFd: number): Promise<void> {
 }
 
 /** fsfreeze says so of a filesystem that is not frozen. */
-function translate(words: string): ErrorCode | undefined {
+function translateThaw(words: string): ErrorCode | undefined {
   return words.includes("Invalid argument") ? "BUSY" : undefined;
 }
 
@@ -62,11 +80,7 @@ function tooSlow(cause: MosaicError): MosaicError {
  * Without a shell, find(1) is the program that runs one command after another: flock(1) waits for the lock that ends
  * with us, but no longer than the limit, and then fsfreeze(8) thaws.
  */
-async function startWatchdog(
-  steps: Steps,
-  mountFd: number,
-  lockPath: string,
-): Promise<{ end(): Promise<void> }> {
+async function startWatchdog(steps: Steps, mountFd: number, lockPath: string): Promise<Watchdog> {
   const wait = [
     "flock",
     "--timeout",

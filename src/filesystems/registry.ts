@@ -31,8 +31,10 @@ export async function makeDistinct(
   path: string,
   lockFd: number,
 ): Promise<void> {
+  // In a plan there is no copy to look at.
+  if (steps.planning) return FILESYSTEMS[name].renewUuid(steps, path, lockFd);
   const before = await probeFilesystem(steps, path);
-  if (!steps.planning && before?.type !== name) {
+  if (before?.type !== name) {
     throw new MosaicError(
       "DAMAGED",
       `its record says ${name}, but it holds ${before?.type ?? "no filesystem"}`,
@@ -41,10 +43,10 @@ export async function makeDistinct(
   }
   await FILESYSTEMS[name].renewUuid(steps, path, lockFd);
   const after = await probeFilesystem(steps, path);
-  if (steps.planning || (after?.type === name && after.uuid !== before?.uuid)) return;
+  if (after?.type === name && after.uuid !== before.uuid) return;
   throw new MosaicError(
     "DAMAGED",
-    `the copy kept the UUID ${before?.uuid}: check the origin's ${name} filesystem`,
-    { uuid: before?.uuid ?? null },
+    `the copy kept the UUID ${before.uuid}: check the origin's ${name} filesystem`,
+    { uuid: before.uuid },
   );
 }

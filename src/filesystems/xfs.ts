@@ -12,7 +12,7 @@ export const xfs: Filesystem = {
     await runTool(steps, "mkfs.xfs", ["-q", path], { fds: [lockFd] });
   },
   async renewUuid(steps, path, lockFd) {
-    const before = await probeFilesystem(steps, path);
+    const before = steps.planning ? undefined : await probeFilesystem(steps, path);
     const renew = () => runTool(steps, "xfs_admin", ["-U", "generate", path], { fds: [lockFd] });
     // xfs_admin exits with 0 on a log that must be replayed, and changes nothing: only the UUID tells.
     const failed = await hasFailed(renew);

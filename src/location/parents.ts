@@ -32,11 +32,20 @@ export async function makeParents(
   name: StoredName,
   stagingPath: string,
 ): Promise<void> {
-  for (const parent of listParents(name)) {
-    while (!(await makeParent(steps, location, parent, stagingPath))) {
-      // Somebody else made or removed it between two of our steps: look again.
-    }
+  // Somebody else may make or remove one between two of our steps: then all are looked at again.
+  while (!(await makeAll(steps, location, listParents(name), stagingPath)));
+}
+
+async function makeAll(
+  steps: Steps,
+  location: Location,
+  parents: string[],
+  stagingPath: string,
+): Promise<boolean> {
+  for (const parent of parents) {
+    if (!(await makeParent(steps, location, parent, stagingPath))) return false;
   }
+  return true;
 }
 
 /** Removes the directories above a stored name that mosaic made and that are empty without it. */

@@ -29,6 +29,8 @@ export const RECORD_ATTRIBUTE = "trusted.mosaic.volume";
 
 const VERSION = 1;
 const MAX_BYTES = 2048;
+/** ISO 8601, UTC. */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
 const ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** The record as the value of its attribute. Throws INVALID_ARGUMENT when it is too large. */
@@ -57,20 +59,22 @@ export function checkRecord(fields: Record<string, unknown>): VolumeRecord {
   const { id, name, storedName, backend, kind, filesystem, sizeBytes, parentId, createdAt, labels } = fields;
   const isValid =
     isId(id) &&
+    typeof name === "string" &&
+    typeof storedName === "string" &&
     typeof backend === "string" &&
     (kind === "fs" || kind === "disk") &&
     isNullOr(filesystem, (value) => typeof value === "string" && /^[a-z0-9]{1,16}$/.test(value)) &&
     isNullOr(sizeBytes, (value) => Number.isSafeInteger(value) && Number(value) > 0) &&
     isNullOr(parentId, isId) &&
     typeof createdAt === "string" &&
-    !Number.isNaN(Date.parse(createdAt)) &&
+    TIME.test(createdAt) &&
     isLabels(labels);
   if (!isValid)
     throw new MosaicError("INVALID_ARGUMENT", "A field of the record is missing or of the wrong type");
   return {
     id,
-    name: parseVolumeName(String(name)),
-    storedName: parseStoredName(String(storedName)),
+    name: parseVolumeName(name),
+    storedName: parseStoredName(storedName),
     backend,
     kind,
     filesystem: filesystem as string | null,

@@ -1,3 +1,5 @@
+import { systemError } from "./errno.ts";
+import { findStatus } from "./files.ts";
 import { queryTool } from "./runner.ts";
 import type { Steps } from "./steps.ts";
 
@@ -11,6 +13,8 @@ export interface FilesystemProbe {
 /** The filesystem in a file or device, read from it and not from a cache; undefined when there is none: blkid(8). */
 export async function probeFilesystem(steps: Steps, path: string): Promise<FilesystemProbe | undefined> {
   const nothingFound = 2;
+  // blkid says the same of a file that is not there.
+  if (!findStatus(path)) throw systemError("open", path, "ENOENT");
   const args = ["--probe", "--usages", "filesystem", "--output", "export", path];
   const { stdout } = await queryTool(steps, "blkid", args, { successCodes: [0, nothingFound] });
   const values = new Map(

@@ -1,9 +1,11 @@
 import { constants } from "node:os";
 import { type ErrorCode, MosaicError, quote } from "../base/errors.ts";
 
+/** What node:os does not name. */
+const MORE_NAMES = { EUCLEAN: 117 };
 // EAGAIN and EWOULDBLOCK are one number: the first name counts.
 const NAMES = new Map(
-  Object.entries(constants.errno)
+  Object.entries({ ...constants.errno, ...MORE_NAMES })
     .reverse()
     .map(([name, number]) => [number as number, name]),
 );
@@ -61,6 +63,13 @@ export function calling<T>(call: string, subject: string, action: () => T): T {
   } catch (thrown) {
     const errno = (thrown as { code?: unknown }).code;
     if (thrown instanceof MosaicError || typeof errno !== "string") throw thrown;
+    if (errno === "ERR_INVALID_ARG_VALUE")
+      throw new MosaicError(
+        "INVALID_ARGUMENT",
+        `${quote(subject)} is no path: it has a NUL byte`,
+        {},
+        thrown,
+      );
     throw systemError(call, subject, errno, thrown);
   }
 }

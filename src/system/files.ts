@@ -68,8 +68,13 @@ export function makeSparseFile(steps: Steps, path: string, sizeBytes: number): P
   const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const action = () => {
     const fd = calling("open", path, () => openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
-    calling("ftruncate", path, () => ftruncateSync(fd, sizeBytes));
-    return fd;
+    try {
+      calling("ftruncate", path, () => ftruncateSync(fd, sizeBytes));
+      return fd;
+    } catch (thrown) {
+      closeFd(fd);
+      throw thrown;
+    }
   };
   return steps.take(
     { text: shellQuote(["truncate", "-s", String(sizeBytes), path]), kind: "call" },

@@ -130,16 +130,19 @@ export function isTerminal(fd: number): boolean {
   return libc().isatty(fd) === 1;
 }
 
-const XATTR_BUFFER = 4096;
+/** The largest value of an attribute: xattr(7). */
+const XATTR_SIZE_MAX = 65_536;
+let xattrBuffer: Buffer | undefined;
 
 /** An extended attribute of a path, links not followed, or of an open file; undefined when it has none: getxattr(2). */
 export function getAttribute(target: string | number, name: string): Buffer | undefined {
-  const value = Buffer.alloc(XATTR_BUFFER);
+  xattrBuffer ??= Buffer.alloc(XATTR_SIZE_MAX);
+  const value = xattrBuffer;
   const size =
     typeof target === "number"
-      ? libc().fgetxattr(target, cstring(name), value, XATTR_BUFFER)
-      : libc().lgetxattr(cstring(target), cstring(name), value, XATTR_BUFFER);
-  if (Number(size) >= 0) return value.subarray(0, Number(size));
+      ? libc().fgetxattr(target, cstring(name), value, XATTR_SIZE_MAX)
+      : libc().lgetxattr(cstring(target), cstring(name), value, XATTR_SIZE_MAX);
+  if (Number(size) >= 0) return Buffer.from(value.subarray(0, Number(size)));
   try {
     checked(-1, "getxattr", String(target));
   } catch (thrown) {

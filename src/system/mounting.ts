@@ -78,7 +78,7 @@ export function detachMount(steps: Steps, path: string): Promise<void> {
 }
 
 function createDeviceMount(mount: DeviceMount): number {
-  const contextFd = openFilesystem(mount.filesystem);
+  const contextFd = openContext(mount);
   try {
     configureFilesystem(contextFd, "source", mount.device);
     if (mount.filesystemReadOnly) configureFilesystem(contextFd, "ro");
@@ -88,6 +88,14 @@ function createDeviceMount(mount: DeviceMount): number {
     throw explainMountFailure(mount, readKernelMessages(contextFd), thrown);
   } finally {
     closeFd(contextFd);
+  }
+}
+
+function openContext(mount: DeviceMount): number {
+  try {
+    return openFilesystem(mount.filesystem);
+  } catch (thrown) {
+    throw explainMountFailure(mount, "", thrown);
   }
 }
 

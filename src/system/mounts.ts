@@ -45,7 +45,10 @@ export function findMountOf(fd: number): Mount {
   const id = Number(/^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1]);
   const mount = readOwnMounts().find((candidate) => candidate.id === id);
   if (mount) return mount;
-  throw new MosaicError("UNAVAILABLE", `Cannot find the mount of descriptor ${fd} in /proc/self/mountinfo`);
+  const path = readlinkSync(`/proc/self/fd/${fd}`);
+  const advice = "in a chroot, make its root a mount point (mount --bind ROOT ROOT)";
+  const message = `the mount of ${JSON.stringify(path)} is not in /proc/self/mountinfo: ${advice}`;
+  throw new MosaicError("UNAVAILABLE", message, { path });
 }
 
 /** The path inside its filesystem of `path`, which is below the mount point of `mount`. */

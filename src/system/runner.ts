@@ -10,6 +10,7 @@ const ENVIRONMENT = { PATH: DIRECTORIES.join(":"), LC_ALL: "C", LANG: "C", TZ: "
 const OUTPUT_MAX_BYTES = 16 * 1024 * 1024;
 const DEADLINE_MS = 600_000;
 const GRACE_MS = 5_000;
+const DRAIN_MS = 1_000;
 
 /** The Debian package that brings each tool; a tool that is not listed here is never run. */
 const PACKAGES = {
@@ -83,7 +84,7 @@ export async function startTool(
     return {
       async end() {
         signalGroup(child.pid, "SIGKILL");
-        await endsWithin(child, GRACE_MS);
+        await endsWithin(child.exited, GRACE_MS);
       },
     };
   };
@@ -129,8 +130,7 @@ async function execute(tool: Tool, args: readonly string[], options: RunOptions)
   const stderr = readBounded(child.stderr as ReadableStream<Uint8Array>);
   const timedOut = await waitUntilDeadline(child, options.deadlineMs ?? DEADLINE_MS);
   // A grandchild may keep the pipes open after the tool's end; what was read until then has to do.
-  const drained = Promise.all([stdout.text, stderr.text]);
-  await Promise.race([drained, Bun.sleep(1000)]);
+  await endsWithin(Promise.all([stdout.text, stderr.text]), DRAIN_MS);
   const outcome = {
     argv: [tool, ...args],
     pid: child.pid,
@@ -149,20 +149,35 @@ async function waitUntilDeadline(
   child: Bun.Subprocess,
   deadlineMs: number,
 ): Promise<"ended" | "stuck" | undefined> {
-  if (await endsWithin(child, deadlineMs)) return undefined;
+  if (await endsWithin(child.exited, deadlineMs)) return undefined;
   signalGroup(child.pid, "SIGTERM");
-  if (await endsWithin(child, GRACE_MS)) return "ended";
+  await endsWithin(child.exited, GRACE_MS);
+  // Also where the tool itself has ended: its children may ignore SIGTERM.
   signalGroup(child.pid, "SIGKILL");
-  return (await endsWithin(child, GRACE_MS)) ? "ended" : "stuck";
+  return (await endsWithin(waitForGroupEnd(child), GRACE_MS)) ? "ended" : "stuck";
 }
 
-async function endsWithin(child: Bun.Subprocess, ms: number): Promise<boolean> {
+async function waitForGroupEnd(child: Bun.Subprocess): Promise<void> {
+  await child.exited;
+  const deadline = performance.now() + GRACE_MS;
+  while (isGroupAlive(child.pid) && performance.now() < deadline) await Bun.sleep(5);
+}
+
+function isGroupAlive(pid: number): boolean {
+  try {
+    return process.kill(-pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+async function endsWithin(end: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: Timer | undefined;
   const limit = new Promise<false>((resolve) => {
     timer = setTimeout(() => resolve(false), ms);
   });
   try {
-    return await Promise.race([child.exited.then(() => true), limit]);
+    return await Promise.race([end.then(() => true), limit]);
   } finally {
     clearTimeout(timer);
   }

@@ -141,7 +141,7 @@ describe("what is finer is refused at its place too:", () => {
     ["type: loop\nlocaton: x\n", 2, 1, 'unknown key "locaton": did you mean "location"?'],
     [`${BASE}layout: {fss: a}\n`, 3, 10, 'unknown key "fss" in layout: did you mean "fs"?'],
     ["type: loop\r\nlocation: 5\r\n", 2, 11, "location: expected a text, found 5"],
-    ["location: x\ntype: *none\n", 2, 7, "Unresolved alias (the anchor must be set before the alias): none"],
+    ["location: x\ntype: *none\n", 2, 7, "there is no anchor for the alias none"],
     [
       `${BASE}volumeMap:\n  ab\n  \\1\n`,
       5,
@@ -149,9 +149,9 @@ describe("what is finer is refused at its place too:", () => {
       "volumeMap: the replacement has \\1, but the expression has 0 groups",
     ],
   ];
-  for (const row of rows) test.todo(JSON.stringify(row[0]), () => expectFault(...row));
+  for (const row of rows) test(JSON.stringify(row[0]), () => expectFault(...row));
 
-  test.todo("a byte order mark does not move the place", () => {
+  test("a byte order mark does not move the place", () => {
     expect(() => parseConfig({ path: "/c/vm.mos", text: "\ufefftype: zfs\nlocation: x\n" })).toThrow(
       /^\/c\/vm\.mos:1:7: .*\n {2}1 \| type: zfs\n {4}\| {7}\^$/s,
     );

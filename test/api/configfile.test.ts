@@ -46,7 +46,7 @@ describe("a path", () => {
       );
   });
 
-  test.todo("from a working directory that is gone is refused, and not looked for elsewhere", () => {
+  test("from a working directory that is gone is refused, and not looked for elsewhere", () => {
     const code = `
       import { readConfigFile } from ${JSON.stringify(join(import.meta.dir, "../../src/api/configfile.ts"))};
       try { readConfigFile("./x.mos"); } catch (thrown) { console.log(thrown.code, thrown.message); }`;
@@ -60,7 +60,7 @@ describe("a path", () => {
     );
   });
 
-  test.todo("with a NUL byte is INVALID_ARGUMENT", () => {
+  test("with a NUL byte is INVALID_ARGUMENT", () => {
     expect(() => readConfigFile("./a\0b")).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
   });
 });

@@ -43,7 +43,7 @@ describe("parseSize", () => {
     },
   );
 
-  test.todo("says of a number of 17 digits that it is too large, not that it is no number", () => {
+  test("says of a number of 17 digits that it is too large, not that it is no number", () => {
     expect(() => parseSize("10000000000000000")).toThrow("it is larger than 8191T");
   });
 
@@ -82,7 +82,7 @@ describe("formatSize", () => {
     }
   });
 
-  test.todo("goes to the next unit where one decimal would show 1024", () => {
+  test("goes to the next unit where one decimal would show 1024", () => {
     expect(formatSize(KI ** 2 - 1)).toBe("1M");
   });
 });

@@ -53,7 +53,7 @@ describe("a list", () => {
     expect(formatText("list", { volumes: [] })).toBe("");
   });
 
-  test.todo("shows a mount point with a newline or an escape on its one line", () => {
+  test("shows a mount point with a newline or an escape on its one line", () => {
     const text = formatText("list", {
       volumes: [{ ...VOLUME, mountedAt: ["/srv/a\nforged  disk\x1b[31m"] }],
     });

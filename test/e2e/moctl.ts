@@ -97,6 +97,17 @@ export function expectRefusalOf(
   args: readonly string[] = [],
 ): PrintedError {
   const before = takePicture(directory, refusal.times);
+  const error = requireRefusal(run, refusal, args);
+  expectSame(directory, before, refusal.times);
+  return error;
+}
+
+/** As `expectRefusalOf`, without a look at what has changed. */
+export function requireRefusal(
+  run: (more: readonly string[]) => Ended,
+  refusal: Refusal,
+  args: readonly string[] = [],
+): PrintedError {
   const people = run([]);
   const { exit, stdout, stderr } = run(["--json"]);
   expect({ args, people, exit, stdout }).toMatchObject({
@@ -110,7 +121,6 @@ export function expectRefusalOf(
   expect({ args, code: error.code }).toEqual({ args, code: refusal.code });
   for (const text of refusal.says === undefined ? [] : [people.stderr, error.message])
     expect(text).toMatch(refusal.says as string);
-  expectSame(directory, before, refusal.times);
   return error;
 }
 

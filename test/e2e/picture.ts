@@ -1,4 +1,5 @@
-import { loopImagesBelow, mountsBelow } from "../support/snapshot.ts";
+import { readOwnMounts } from "../../src/system/mounts.ts";
+import { loopImagesBelow } from "../support/snapshot.ts";
 import { runProgram } from "./program.ts";
 
 /** All that a refused command must leave alone. */
@@ -8,7 +9,7 @@ export interface Picture {
   readonly attributes: readonly string[];
   /** Images below the directory that have a loop device. */
   readonly devices: readonly string[];
-  /** Mount points below the directory, in every mount namespace. */
+  /** What is mounted below the directory. */
   readonly mounts: readonly string[];
 }
 
@@ -23,7 +24,9 @@ export function takePicture(directory: string, times = true): Picture {
     files: list(["find", directory, "-path", `${directory}/image`, "-prune", "-o", "-printf", format]),
     attributes: list(["getfattr", ...attributes], "\n\n"),
     devices: loopImagesBelow(directory).sort(),
-    mounts: mountsBelow(directory).sort(),
+    mounts: readOwnMounts()
+      .filter((mount) => mount.mountPoint.startsWith(`${directory}/`))
+      .map((mount) => `${mount.id} ${mount.root} ${mount.mountPoint} ${mount.readOnly}`),
   };
 }
 

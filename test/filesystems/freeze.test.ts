@@ -127,15 +127,37 @@ function testFreezing(bed: Bed): void {
     await expectThawed();
   });
 
-  test("what is frozen by somebody else is not thawed", async () => {
+  test("nothing is done when somebody else has frozen it", async () => {
     Bun.spawnSync(["fsfreeze", "--freeze", bed.location], { timeout: 20_000 });
     let isEntered = false;
     const frozen = freeze(async () => {
       isEntered = true;
     });
-    await expect(frozen).rejects.toMatchObject({ code: "BUSY" });
+    await expect(frozen).rejects.toThrow("Device or resource busy");
     expect(isEntered).toBe(false);
     await startBlockedWriter();
+  });
+
+  test("what somebody else has frozen is not thawed when our lock goes", async () => {
+    Bun.spawnSync(["fsfreeze", "--freeze", bed.location], { timeout: 20_000 });
+    await expect(freeze(async () => {})).rejects.toThrow("Device or resource busy");
+    const writer = await startBlockedWriter();
+    for (const fd of fds.splice(0)) closeSync(fd);
+    await until("the watchdog to end", () => findWatchdogs().length === 0);
+    expect(existsSync(writer.path)).toBe(false);
+    expect(stateOf(writer.child.pid)).toBe("D");
+  });
+
+  test("what somebody else has frozen is BUSY", async () => {
+    Bun.spawnSync(["fsfreeze", "--freeze", bed.location], { timeout: 20_000 });
+    await expect(freeze(async () => {})).rejects.toMatchObject({ code: "BUSY" });
+  });
+
+  test("after an exception no watchdog is left that could thaw what is frozen next", async () => {
+    await expect(freeze(() => Promise.reject(new Error("the copy failed")))).rejects.toThrow(
+      "the copy failed",
+    );
+    expect(findWatchdogs()).toEqual([]);
   });
 
   test("the watchdog thaws at once when the process is killed inside", async () => {

@@ -130,14 +130,14 @@ describe.each(Object.entries(WRONG))("a record is refused when its %s is", (fiel
 });
 
 describe("a record is refused when it is believed by its text alone:", () => {
-  test.todo("a name that is missing, a number or a list", () => {
+  test("a name that is missing, a number or a list", () => {
     for (const value of [undefined, null, 5, ["web"]]) {
       expect(parse({ version: 1, ...RECORD, name: value })).toBeUndefined();
       expect(parse({ version: 1, ...RECORD, storedName: value })).toBeUndefined();
     }
   });
 
-  test.todo("a time that is not ISO 8601 in UTC", () => {
+  test("a time that is not ISO 8601 in UTC", () => {
     for (const createdAt of ["1", "Nov 27 2026", "2026-11-27 (\x1b[31m)", "2026-11-27T12:34:56+02:00"])
       expect(parse({ version: 1, ...RECORD, createdAt })).toBeUndefined();
   });

@@ -177,7 +177,7 @@ function testMounting(bed: Bed): void {
     });
   });
 
-  test.todo("a filesystem that the kernel does not have is UNAVAILABLE, with the module to load", async () => {
+  test("a filesystem that the kernel does not have is UNAVAILABLE, with the module to load", async () => {
     const mount = { ...ext4("/dev/null"), filesystem: "no-such-fs" };
     await expect(openDeviceMount(directSteps, mount)).rejects.toMatchObject({
       code: "UNAVAILABLE",

@@ -66,7 +66,7 @@ describe("a tool that does not end in time", () => {
     await until("the child to end", () => !isAlive(pid));
   });
 
-  test.todo("is ended with a child that ignores SIGTERM", async () => {
+  test("is ended with a child that ignores SIGTERM", async () => {
     const { pid, error } = await overrun('trap "" TERM; while :; do sleep 0.1; done');
     ends.push(async () => {
       if (isAlive(pid)) process.kill(-Number(error.details.pid), "SIGKILL");
@@ -141,7 +141,7 @@ describe("the lock of a descriptor", () => {
   });
 });
 
-test.todo("a program ends when it is done, however short ago a tool ended", () => {
+test("a program ends when it is done, however short ago a tool ended", () => {
   const source = join(import.meta.dir, "../../src/system");
   const code = `
     const { runTool } = await import("${source}/runner.ts");
