@@ -64,7 +64,7 @@ describe("values of another type are refused before anything is done:", () => {
   ] as const)("%s %j", async (action, values, parameter) => {
     await expect(runAction(untouchable, action, values)).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",
-      message: expect.stringContaining(`Invalid ${parameter} of ${action}: `),
+      message: expect.stringContaining(`Invalid parameter "${parameter}" of ${action}: `),
       details: { parameter },
     });
   });

@@ -114,8 +114,11 @@ export function removeTestDirectory(path: string): void {
 /** True when nothing below the directory is mounted or attached any more. */
 function release(path: string): boolean {
   const mounts = readOwnMounts().filter((mount) => mount.mountPoint.startsWith(`${path}/`));
-  for (const mount of mounts.reverse())
-    Bun.spawnSync(["umount", mount.mountPoint], { timeout: 20_000, stderr: "ignore" });
+  for (const { mountPoint } of mounts.reverse()) {
+    // A filesystem that is unmounted frozen stays for ever, out of reach.
+    Bun.spawnSync(["fsfreeze", "--unfreeze", mountPoint], { timeout: 20_000, stderr: "ignore" });
+    Bun.spawnSync(["umount", mountPoint], { timeout: 20_000, stderr: "ignore" });
+  }
   const devices = listLoopDevices().filter((device) => {
     const file = Bun.spawnSync(["losetup", "-n", "-O", "BACK-FILE", device.path], { timeout: 20_000 }).stdout;
     return file.toString().trim().startsWith(`${path}/`);
