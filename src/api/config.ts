@@ -51,7 +51,7 @@ export function parseConfig(file: ConfigFile): Config {
 function readFields(source: ConfigSource): ConfigFields {
   const value = source.toPlainValue();
   const words = listTypeWords();
-  const backend = words.get(String(value["type"]));
+  const backend = words.get(String(value.type));
   const schema = configSchema(
     [...words.keys()],
     backend === undefined || BACKENDS[backend].hasDefaultFilesystem,

@@ -7,7 +7,7 @@ export function parseSize(text: string): number {
   const match = /^(\d+)([KMGT]?)$/i.exec(text);
   if (!match)
     throw invalidSize(text, "expected a whole number with K, M, G, T or nothing after it, such as 512M");
-  const power = UNITS.findIndex((unit) => unit === match[2]?.toUpperCase());
+  const power = (UNITS as readonly string[]).indexOf((match[2] ?? "").toUpperCase());
   const sizeBytes = Number(match[1]) * 1024 ** power;
   if (!Number.isSafeInteger(sizeBytes)) throw invalidSize(text, "it is larger than 8191T");
   if (sizeBytes === 0) throw invalidSize(text, "a size is at least 1");

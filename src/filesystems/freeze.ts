@@ -41,7 +41,7 @@ async function freeze(steps: Steps, mountFd: number, lockFd: number, watchdog: W
     await runTool(steps, "fsfreeze", ["--freeze", FROZEN_PATH], options);
   } catch (thrown) {
     // Only a freeze that may still come has to be thawed; somebody else's is not ours to thaw.
-    if (!(thrown instanceof MosaicError) || thrown.details["timedOut"] !== true) await watchdog.end();
+    if (!(thrown instanceof MosaicError) || thrown.details.timedOut !== true) await watchdog.end();
     throw thrown;
   }
 }

@@ -9,7 +9,14 @@ import { fullDiskTrash, type Operation, openOperation, sweep } from "./operation
 import { makeParents, PARENT_ATTRIBUTE, pruneParents } from "./parents.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
-import { alreadyVolume, findVolume, lockForeign, lockVolume, type VolumeAddress } from "./volumes.ts";
+import {
+  alreadyVolume,
+  findVolume,
+  type LockedVolume,
+  lockForeign,
+  lockVolume,
+  type VolumeAddress,
+} from "./volumes.ts";
 
 // The three ways in which the set of volumes changes. Each has one commit point, a rename or one attribute: before it
 // everything is undone on failure, after it the next mutating command finishes what a kill left.
@@ -53,7 +60,7 @@ export async function dropVolume(store: Store, address: VolumeAddress): Promise<
   const trash = await openTrash(store);
   closing.defer(() => trash.close());
   await renamePath(steps, volume.path, trash.volumePath);
-  undo.defer(() => renamePath(steps, trash.volumePath, volume.path));
+  undo.defer(() => putBack(steps, trash.volumePath, volume));
   // What was mounted between the first look and the rename shows now.
   if (!steps.planning) requireUnheld(address, await form.holders(trash.volumePath, volume.fd));
   await syncPath(steps, dirname(volume.path));
@@ -168,6 +175,15 @@ async function renameIntoPlace(store: Store, record: VolumeRecord, operation: Op
       // A drop removed the empty parent between our two steps.
       if (!hasErrno(thrown, "ENOENT") || !record.storedName.includes("/")) throw thrown;
     }
+  }
+}
+
+/** A volume that is not dropped after all gets its name back; where that is taken by now, one beside it. */
+async function putBack(steps: Steps, from: string, volume: LockedVolume): Promise<void> {
+  try {
+    await renamePath(steps, from, volume.path);
+  } catch {
+    await renamePath(steps, from, `${volume.path}.kept-${volume.record.id}`);
   }
 }
 
