@@ -4,13 +4,15 @@
  * @example
  *   import { openMosaic } from "libmosaic";
  *   await using mosaic = await openMosaic("vm");
- *   const web = await mosaic.createVolume("web", { kind: "fs", sizeBytes: 512 * 1024 ** 2 });
- *   await mosaic.mountVolume(web.name, "/srv/web");
+ *   await mosaic.createVolume("web", { kind: "fs", sizeBytes: 512 * 1024 ** 2 });
+ *   const web = await mosaic.openVolume("web");
+ *   await web.mount("/srv/web");
  */
 
 export { Mosaic } from "./api/mosaic.ts";
 export { type OpenOptions, openMosaic } from "./api/open.ts";
 export type { AdoptReport, Existence, Feature, MosaicInfo, Notify, VolumeInfo } from "./api/results.ts";
+export { Volume } from "./api/volume.ts";
 export { type ErrorCode, type ErrorDetails, MosaicError } from "./base/errors.ts";
 export type { StoredName, VolumeName } from "./base/names.ts";
 export { formatSize, parseSize } from "./base/size.ts";

@@ -19,6 +19,7 @@ import {
 } from "./results.ts";
 import { parseSavedList } from "./savedlist.ts";
 import { unmountMetadata, unmountVolume } from "./unmounting.ts";
+import { Volume } from "./volume.ts";
 
 /**
  * The storage that one config describes: one metadata filesystem and its volumes. It keeps no state, so any number of
@@ -73,6 +74,11 @@ export class Mosaic implements AsyncDisposable {
   /** The record of a volume. Throws NOT_FOUND. @example (await mosaic.getVolume("web")).sizeBytes */
   getVolume(name: string): Promise<VolumeRecord> {
     return this.doing("find", name, (address) => requireVolume(address, this.backend.find(address)));
+  }
+
+  /** Opens a volume to work with it. Throws NOT_FOUND. @example const web = await mosaic.openVolume("web") */
+  async openVolume(name: string): Promise<Volume> {
+    return new Volume(this, await this.getVolume(name));
   }
 
   /**
