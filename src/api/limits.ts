@@ -7,6 +7,12 @@ import type { Kind, VolumeRecord } from "../location/record.ts";
 /** Throws UNSUPPORTED for a kind that the backend has not, INVALID_ARGUMENT for a size that cannot be. */
 export function requirePossible(record: VolumeRecord, limits: Limits): void {
   requireKind(record.backend, record.kind, limits);
+  const { sizeBytes } = record;
+  if (sizeBytes !== null && !(Number.isSafeInteger(sizeBytes) && sizeBytes > 0)) {
+    throw invalid(`invalid size ${sizeBytes}: a size is a whole number of bytes`, {
+      sizeBytes: String(sizeBytes),
+    });
+  }
   if (limits.sizeIsEnforced) requireSize(record, limits);
 }
 

@@ -67,7 +67,9 @@ export class Mosaic implements AsyncDisposable {
     const found = this.backend.find(address);
     const exists = found.state === "volume" && found.record.name === address.name;
     const foreign =
-      found.state === "foreign" ? { why: found.why, adopt: this.adoptCommand(address.name) } : null;
+      found.state === "foreign"
+        ? { why: found.why, adopt: found.isAdoptable ? this.adoptCommand(address.name) : null }
+        : null;
     return { name, exists, foreign };
   }
 
@@ -262,7 +264,7 @@ export class Mosaic implements AsyncDisposable {
       return await action(address);
     } catch (thrown) {
       if (!(thrown instanceof MosaicError)) throw thrown;
-      const isForeign = thrown.details.reason === "foreign" && thrown.code === "NOT_FOUND";
+      const isForeign = thrown.details.isAdoptable === true && what !== "adopt";
       const adopt = isForeign ? { adopt: this.adoptCommand(address.name) } : {};
       const advice = isForeign ? `; to make it a volume: ${adopt.adopt}` : "";
       throw new MosaicError(

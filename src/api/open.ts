@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { BACKENDS } from "../backends/registry.ts";
-import { quote } from "../base/errors.ts";
-import { calling, unlessErrno } from "../system/errno.ts";
+import { MosaicError, quote } from "../base/errors.ts";
+import { calling } from "../system/errno.ts";
 import { directSteps, type Steps } from "../system/steps.ts";
 import type { Config } from "./config.ts";
 import { readConfigFile } from "./configfile.ts";
@@ -43,17 +43,22 @@ export async function openMosaic(nameOrPath: string, options: OpenOptions = {}):
 }
 
 function requireLocation(config: Config): void {
-  const stat = () =>
-    calling("stat", config.location, () => statSync(config.location, { throwIfNoEntry: false }));
-  const status = unlessErrno(["ENOTDIR", "ELOOP"], stat);
-  if (!status)
-    throw config.faultAt(
-      "location",
-      `location: expected a directory, found nothing at ${quote(config.location)}`,
-    );
-  if (!status.isDirectory())
-    throw config.faultAt(
-      "location",
-      `location: expected a directory, found a file at ${quote(config.location)}`,
-    );
+  const found = findKind(config.location);
+  if (found === "a directory") return;
+  throw config.faultAt(
+    "location",
+    `location: expected a directory, found ${found} at ${quote(config.location)}`,
+  );
+}
+
+function findKind(path: string): string {
+  try {
+    const status = calling("stat", path, () => statSync(path, { throwIfNoEntry: false }));
+    if (!status) return "nothing";
+    return status.isDirectory() ? "a directory" : "a file";
+  } catch (thrown) {
+    if (!(thrown instanceof MosaicError)) throw thrown;
+    if (thrown.code === "PERMISSION_DENIED") throw thrown;
+    return `no path (${thrown.details["errno"] ?? "it has a NUL byte"})`;
+  }
 }

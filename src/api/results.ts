@@ -32,7 +32,7 @@ export interface Existence {
   readonly name: string;
   readonly exists: boolean;
   /** What lies in the name's place that is no volume, and the command that would make it one. */
-  readonly foreign: { readonly why: string; readonly adopt: string } | null;
+  readonly foreign: { readonly why: string; readonly adopt: string | null } | null;
 }
 
 /** What restoring records from a saved list did. */

@@ -19,7 +19,7 @@ import {
   setReadOnlySubvolume,
   snapshotSubvolume,
 } from "../system/btrfs.ts";
-import { setMode } from "../system/files.ts";
+import { closeFd, setMode } from "../system/files.ts";
 import type { Steps } from "../system/steps.ts";
 import type { Backend, BackendContext } from "./backend.ts";
 
@@ -28,8 +28,10 @@ const SUBVOLUME_INODE = 256n;
 /** Volumes are subvolumes, clones are snapshots. */
 export function openBtrfs(context: BackendContext): Backend {
   const location = openLocation(context.location, context);
-  if (location.filesystemMagic !== BTRFS_MAGIC)
+  if (location.filesystemMagic !== BTRFS_MAGIC) {
+    closeFd(location.fd);
     throw context.wrongLocation(location.mount.filesystem, "a btrfs filesystem");
+  }
   const { steps } = context;
   const store: Store = { ...context, location, form: subvolumeForm(location) };
   return {
@@ -90,6 +92,9 @@ function subvolumeForm(location: Location): Form {
 /** Removes a subvolume and those inside it, the deepest first. */
 async function removeSubvolumes(steps: Steps, path: string, lockFd: number): Promise<void> {
   const nested = steps.planning ? [] : await listNestedSubvolumes(steps, path);
+  // What is inside a read-only one cannot be removed before it is writable.
+  if (nested.length > 0 && (await isReadOnlySubvolume(steps, path)))
+    await setReadOnlySubvolume(steps, path, false);
   for (const inner of nested) await removeSubvolumes(steps, inner, lockFd);
   await deleteSubvolume(steps, path, lockFd);
 }

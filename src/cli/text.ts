@@ -24,9 +24,9 @@ export function formatText(action: ActionName, result: object): string {
 export function formatHint(action: ActionName, result: object): string | undefined {
   if (action !== "have") return undefined;
   const { name, foreign } = result as Existence;
-  return foreign
-    ? `hint: what lies at the place of ${JSON.stringify(name)} is foreign, ${foreign.why}; to make it a volume: ${foreign.adopt}`
-    : undefined;
+  if (!foreign) return undefined;
+  const advice = foreign.adopt ? `; to make it a volume: ${foreign.adopt}` : "";
+  return `hint: what lies at the place of ${JSON.stringify(name)} is foreign, ${foreign.why}${advice}`;
 }
 
 function formatVolumes(volumes: readonly VolumeInfo[]): string {

@@ -1,7 +1,6 @@
-import { dirname } from "node:path";
 import { MosaicError, quote } from "../base/errors.ts";
 import { hasErrno } from "../system/errno.ts";
-import { findStatus, renamePath, syncPath, writeAttribute } from "../system/files.ts";
+import { findStatus, renamePath, syncParent, syncPath, writeAttribute } from "../system/files.ts";
 import { describeHolder, type Holder } from "../system/holders.ts";
 import { getAttribute, removeAttribute } from "../system/libc.ts";
 import type { Steps } from "../system/steps.ts";
@@ -42,7 +41,7 @@ export async function publishVolume(
   undo.defer(() => pruneParents(steps, location, record.storedName));
   await renameIntoPlace(store, record, operation);
   undo.defer(() => renamePath(steps, path, operation.volumePath));
-  await syncPath(steps, dirname(path));
+  await syncParent(steps, path, location.path);
   undo.cancel();
 }
 
@@ -60,10 +59,10 @@ export async function dropVolume(store: Store, address: VolumeAddress): Promise<
   const trash = await openTrash(store);
   closing.defer(() => trash.close());
   await renamePath(steps, volume.path, trash.volumePath);
-  undo.defer(() => putBack(steps, trash.volumePath, volume));
+  undo.defer(() => putBack(store, trash, volume));
   // What was mounted between the first look and the rename shows now.
   if (!steps.planning) requireUnheld(address, await form.holders(trash.volumePath, volume.fd));
-  await syncPath(steps, dirname(volume.path));
+  await syncParent(steps, volume.path, location.path);
   undo.cancel();
   await removeDropped(store, address, trash.volumePath, trash.fd < 0 ? volume.fd : trash.fd);
 }
@@ -178,12 +177,15 @@ async function renameIntoPlace(store: Store, record: VolumeRecord, operation: Op
   }
 }
 
-/** A volume that is not dropped after all gets its name back; where that is taken by now, one beside it. */
-async function putBack(steps: Steps, from: string, volume: LockedVolume): Promise<void> {
+/** A volume that is not dropped after all gets its name back; where that is taken by now, another one. */
+async function putBack(store: Store, trash: Trash, volume: LockedVolume): Promise<void> {
+  const { storedName, id } = volume.record;
   try {
-    await renamePath(steps, from, volume.path);
+    if (trash.path) await makeParents(store.steps, store.location, storedName, trash.path);
+    await renamePath(store.steps, trash.volumePath, volume.path);
   } catch {
-    await renamePath(steps, from, `${volume.path}.kept-${volume.record.id}`);
+    const kept = `${store.location.path}/${storedName.replaceAll("/", ".")}.kept-${id}`;
+    await renamePath(store.steps, trash.volumePath, kept);
   }
 }
 
@@ -210,8 +212,11 @@ async function removeBuilt(store: Store, operation: Operation): Promise<void> {
   if (store.form.matches(status)) await store.form.remove(store.steps, operation.volumePath, operation.fd);
 }
 
-/** Where a drop puts a volume: an operation's directory or, on a full disk, the one place that needs no new directory. */
-async function openTrash(store: Store): Promise<Pick<Operation, "volumePath" | "fd" | "close">> {
+/** Where a drop puts a volume; `path` is its operation's directory. */
+type Trash = Pick<Operation, "volumePath" | "fd" | "close"> & { readonly path?: string };
+
+/** Opens an operation's directory or, on a full disk, the one place that needs no new directory. */
+async function openTrash(store: Store): Promise<Trash> {
   try {
     return await openOperation(store.steps, store.location);
   } catch (thrown) {

@@ -47,8 +47,8 @@ const REFUSED_FILESYSTEMS: Readonly<Record<number, string>> = {
  */
 export function openLocation(path: string, rules: LocationRules): Location {
   requirePrivilege();
-  requireFstabMounts(path);
   const real = calling("realpath", path, () => realpathSync(path));
+  requireFstabMounts(real);
   const fd = openDirectory(real);
   try {
     const filesystemMagic = requireUsableFilesystem(real, fd);
@@ -94,6 +94,7 @@ function requireFstabMounts(path: string): void {
     .split("\n")
     .filter((line) => /^\s*[^#\s]/.test(line))
     .map((line) => unescapeOctal(line.trim().split(/\s+/)[1] ?? ""))
+    .map(resolveMountPoint)
     .filter(
       (mountPoint) => mountPoint.startsWith("/") && mountPoint !== "/" && isAtOrBelow(path, mountPoint),
     );
@@ -105,6 +106,16 @@ function requireFstabMounts(path: string): void {
       path,
       `/etc/fstab has a filesystem for ${quote(missing)}, which is not mounted (mount ${missing})`,
     );
+}
+
+/** The kernel lists mount points without links and without a slash at the end. */
+function resolveMountPoint(mountPoint: string): string {
+  if (!mountPoint.startsWith("/")) return "";
+  return (
+    unlessErrno(["ENOENT", "ENOTDIR", "EACCES", "ELOOP"], () =>
+      calling("realpath", mountPoint, () => realpathSync(mountPoint)),
+    ) ?? mountPoint
+  );
 }
 
 function notMounted(path: string, why: string): MosaicError {

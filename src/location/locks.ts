@@ -1,6 +1,7 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { MosaicError } from "../base/errors.ts";
 import { findStatus } from "../system/files.ts";
+import { findProcesses } from "../system/holders.ts";
 import { tryLock } from "../system/libc.ts";
 
 const POLL_MS = 10;
@@ -31,12 +32,20 @@ function lockedError(path: string, subject: string, timeoutMs: number): MosaicEr
   );
 }
 
-/** The pids in /proc/locks for a file: proc_locks(5). The device numbers there do not fit subvolumes, so the inode decides. */
+/**
+ * The pids in /proc/locks for a file: proc_locks(5). The device numbers there do not fit subvolumes, so the inode
+ * decides. The process that took the lock may be gone, and one that inherited it may have it.
+ */
 function findLockOwners(path: string): number[] {
   const inode = findStatus(path)?.ino.toString();
-  return readFileSync("/proc/locks", "utf8")
+  const takers = readFileSync("/proc/locks", "utf8")
     .split("\n")
     .map((line) => line.trim().split(/\s+/))
     .filter((fields) => fields[1] === "FLOCK" && fields[5]?.split(":")[2] === inode)
-    .map((fields) => Number(fields[4]));
+    .map((fields) => Number(fields[4]))
+    .filter((pid) => existsSync(`/proc/${pid}`));
+  if (takers.length > 0) return takers;
+  return findProcesses(path, (open) => open === path).flatMap((holder) =>
+    holder.kind === "process" ? [holder.pid] : [],
+  );
 }

@@ -91,13 +91,13 @@ async function makeParent(
   try {
     await writeAttribute(steps, staged, PARENT_ATTRIBUTE, "made");
     await renamePath(steps, staged, path);
+    await syncPath(steps, dirname(path));
+    return true;
   } catch (thrown) {
     await removeEmptyDirectory(steps, staged);
     if (hasErrno(thrown, "EEXIST", "ENOENT")) return false;
     throw thrown;
   }
-  await syncPath(steps, dirname(path));
-  return true;
 }
 
 function findParentState(location: Location, parent: string): "absent" | "marked" | "unmarked" {

@@ -2,7 +2,7 @@ import { constants, fstatSync, openSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { isNameComponent, type StoredName, type VolumeName } from "../base/names.ts";
 import { calling, hasErrno } from "../system/errno.ts";
-import { closeFd, fileKeyOf, listDirectory } from "../system/files.ts";
+import { closeFd, fileKeyOf, findStatus, listDirectory } from "../system/files.ts";
 import { getAttribute, openBeneath } from "../system/libc.ts";
 import type { Form } from "./form.ts";
 import type { Location } from "./location.ts";
@@ -20,7 +20,11 @@ export interface VolumeAddress {
 /** What is under a stored name: a volume, an object that is no volume of ours, or nothing. */
 export type Found =
   | { readonly state: "volume"; readonly record: VolumeRecord }
-  | { readonly state: "foreign"; readonly why: string }
+  | {
+      readonly state: "foreign";
+      readonly why: string /** Whether adopt could make it a volume. */;
+      readonly isAdoptable: boolean;
+    }
   | { readonly state: "absent" };
 
 /** What lies at an address, open and locked until it is closed. */
@@ -84,7 +88,8 @@ export function* listVolumes(location: Location, form: Form, directory = ""): Ge
     const path = `${location.path}/${name}`;
     const value = readRecordAttribute(path);
     const record = value && matchRecord(form, name, value);
-    if (record) yield record;
+    const status = record && findStatus(path);
+    if (record && status && form.matches(status)) yield record;
     else if (!value && isParent(path)) yield* listVolumes(location, form, name);
   }
 }
@@ -102,7 +107,12 @@ function notFound({ name }: VolumeAddress, found: Found): MosaicError {
   const what = `there is no volume ${quote(name)}`;
   if (found.state !== "foreign") return new MosaicError("NOT_FOUND", what, { name, reason: "absent" });
   const message = `${what}: what lies in its place is foreign, ${found.why}`;
-  return new MosaicError("NOT_FOUND", message, { name, reason: "foreign", why: found.why });
+  return new MosaicError("NOT_FOUND", message, {
+    name,
+    reason: "foreign",
+    why: found.why,
+    isAdoptable: found.isAdoptable,
+  });
 }
 
 /** ALREADY_EXISTS for a volume. */
@@ -121,14 +131,13 @@ function openObject(location: Location, name: StoredName): number | Found {
     pathFd = openBeneath(location.fd, name, O_PATH | constants.O_NOFOLLOW);
   } catch (thrown) {
     if (hasErrno(thrown, "ENOENT", "ENOTDIR")) return { state: "absent" };
-    if (hasErrno(thrown, "ELOOP")) return { state: "foreign", why: "a symbolic link is in the way" };
-    if (hasErrno(thrown, "EXDEV")) return { state: "foreign", why: "another filesystem is mounted there" };
+    if (hasErrno(thrown, "ELOOP")) return refused("a symbolic link is in the way");
+    if (hasErrno(thrown, "EXDEV")) return refused("another filesystem is mounted there");
     throw thrown;
   }
   try {
     const status = fstatSync(pathFd);
-    if (!status.isFile() && !status.isDirectory())
-      return { state: "foreign", why: "it is neither a file nor a directory" };
+    if (!status.isFile() && !status.isDirectory()) return refused("it is neither a file nor a directory");
     return calling("open", name, () =>
       openSync(`/proc/self/fd/${pathFd}`, constants.O_RDONLY | constants.O_NONBLOCK),
     );
@@ -163,21 +172,20 @@ function isStill(location: Location, name: StoredName, fd: number): boolean {
 function identify(form: Form, name: StoredName, fd: number): Found {
   const status = fstatSync(fd, { bigint: true });
   const value = getAttribute(fd, RECORD_ATTRIBUTE);
-  if (!value)
-    return {
-      state: "foreign",
-      why:
-        status.isDirectory() && getAttribute(fd, PARENT_ATTRIBUTE)
-          ? "a directory that holds volumes"
-          : "it has no record",
-    };
+  if (!value && getAttribute(fd, PARENT_ATTRIBUTE)) return refused("it is a directory that holds volumes");
+  if (!value) return { state: "foreign", why: "it has no record", isAdoptable: true };
   const record = matchRecord(form, name, value);
-  if (!record) return { state: "foreign", why: "its record is of another volume, so it is a copy" };
-  if (status.isFile() && status.nlink !== 1n)
-    return { state: "foreign", why: "its image has several hard links" };
+  if (!record)
+    return { state: "foreign", why: "its record is of another volume, so it is a copy", isAdoptable: true };
+  if (status.isFile() && status.nlink !== 1n) return refused("its image has several hard links");
   if (form.matches(status)) return { state: "volume", record };
   const message = `the record of ${quote(name)} says it is ${form.description}, but it is not: look at it, and restore or remove it`;
   throw new MosaicError("DAMAGED", message, { name, recorded: form.description, record });
+}
+
+/** A foreign object that can never be a volume as it is. */
+function refused(why: string): Found {
+  return { state: "foreign", why, isAdoptable: false };
 }
 
 function matchRecord(form: Form, name: string, value: Buffer): VolumeRecord | undefined {

@@ -55,26 +55,27 @@ export async function setReadOnlySubvolume(steps: Steps, path: string, readOnly:
 export async function listNestedSubvolumes(steps: Steps, path: string): Promise<string[]> {
   const { stdout: shown } = await queryTool(steps, "btrfs", ["subvolume", "show", path]);
   const { stdout: listed } = await queryTool(steps, "btrfs", ["subvolume", "list", "-o", path]);
-  const own = shown.split("\n")[0] ?? "";
-  return listed
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => `${path}/${relativeToSubvolume(parseListedPath(line), own)}`)
-    .sort();
+  const lines = listed.split("\n").filter((line) => line !== "");
+  const nested = lines.map((line) => findListedPath(line, path, shown.split("\n")[0] ?? ""));
+  const isWhole = nested.every((candidate) => candidate !== undefined && isSubvolume(candidate));
+  return (isWhole ? (nested as string[]) : await searchNestedSubvolumes(steps, path)).sort();
 }
 
-/** The path in a line of `btrfs subvolume list -o`, from the top of the filesystem. Throws TOOL_FAILED on another shape. */
-export function parseListedPath(line: string): string {
-  const path = /^ID \d+ gen \d+ top level \d+ path (.+)$/.exec(line)?.[1];
-  if (path) return path;
-  throw new MosaicError(
-    "TOOL_FAILED",
-    `Cannot read the line ${JSON.stringify(line)} of btrfs subvolume list`,
-  );
+/** The path in a line of `btrfs subvolume list -o`, which starts at the top of the filesystem; undefined on another shape. */
+export function parseListedPath(line: string): string | undefined {
+  return /^ID \d+ gen \d+ top level \d+ path (.+)$/.exec(line)?.[1];
 }
 
-function relativeToSubvolume(path: string, own: string): string {
+/** The absolute path for a line about a subvolume inside the one at `path`, which btrfs calls `own`. */
+function findListedPath(line: string, path: string, own: string): string | undefined {
+  const listed = parseListedPath(line);
   const prefix = own === "/" || own === "<FS_TREE>" ? "" : `${own}/`;
-  if (path.startsWith(prefix)) return path.slice(prefix.length);
-  throw new MosaicError("TOOL_FAILED", `btrfs lists ${JSON.stringify(path)} inside ${JSON.stringify(own)}`);
+  return listed?.startsWith(prefix) ? `${path}/${listed.slice(prefix.length)}` : undefined;
+}
+
+/** A name with a newline makes two lines of one: then the directories are searched, which takes longer. */
+async function searchNestedSubvolumes(steps: Steps, path: string): Promise<string[]> {
+  const isRoot = ["-type", "d", "-inum", "256"];
+  const { stdout } = await queryTool(steps, "find", [path, "-xdev", "-mindepth", "1", ...isRoot, "-print0"]);
+  return stdout.split("\0").filter((found) => found !== "");
 }

@@ -13,7 +13,8 @@ import {
   rmdirSync,
   unlinkSync,
 } from "node:fs";
-import { calling, unlessErrno } from "./errno.ts";
+import { dirname } from "node:path";
+import { calling, hasErrno, unlessErrno } from "./errno.ts";
 import { ioctl, renameNoReplace, setAttribute } from "./libc.ts";
 import { type Steps, shellQuote } from "./steps.ts";
 
@@ -58,7 +59,8 @@ export function makeDirectory(steps: Steps, path: string, mode: number): Promise
   return change(steps, ["mkdir", "-m", mode.toString(8), path], () =>
     calling("mkdir", path, () => {
       mkdirSync(path, { mode });
-      chmodSync(path, mode);
+      // Only where it is needed: another process may take an empty directory away meanwhile.
+      if ((process.umask() & mode) !== 0) chmodSync(path, mode);
     }),
   );
 }
@@ -130,6 +132,17 @@ export function syncPath(steps: Steps, path: string): Promise<void> {
       closeFd(fd);
     }
   });
+}
+
+/** Makes durable what was renamed into or out of the directory of `path`; where that is gone, in the one above, up to `top`. */
+export async function syncParent(steps: Steps, path: string, top: string): Promise<void> {
+  const parent = dirname(path);
+  try {
+    await syncPath(steps, parent);
+  } catch (thrown) {
+    if (!hasErrno(thrown, "ENOENT") || parent === top) throw thrown;
+    await syncParent(steps, parent, top);
+  }
 }
 
 /** Renames without ever replacing: fails with EEXIST where the target exists. */

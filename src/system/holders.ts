@@ -69,7 +69,7 @@ export function toHolder(mount: Mount): Holder {
 }
 
 /**
- * The processes that have a path open, or work or live in a directory, for which `matches` is true. A process of this
+ * The processes that have a path open, run it, or work or live in it, for which `matches` is true. A process of this
  * very program that has `lockedPath` itself open only waits for its lock.
  */
 export function findProcesses(
@@ -108,7 +108,7 @@ export function findStackedDevices(name: string): Holder[] {
 type OpenPath = Extract<Holder, { kind: "process" }>;
 
 function findOpenPath(pid: number, matches: (path: string, link: string) => boolean): OpenPath | undefined {
-  const links = [`/proc/${pid}/cwd`, `/proc/${pid}/root`];
+  const links = [`/proc/${pid}/cwd`, `/proc/${pid}/root`, `/proc/${pid}/exe`];
   for (const fd of readDirectory(`/proc/${pid}/fd`)) links.push(`/proc/${pid}/fd/${fd}`);
   for (const link of links) {
     const path = readLink(link);

@@ -90,7 +90,8 @@ basic() {
 attach_and_detach() {
   line=$(mo attach test_volume)
   device=${line#Device: }
-  [ "$line" != "$device" ] && [ -b "$device" ] || fail "attach answered \"$line\""
+  [ "$line" = "Device: $device" ] || fail "attach answered \"$line\""
+  [ -b "$device" ] || fail "$device is no device"
   [ "$(blockdev --getsize64 "$device")" -eq $((512 * 1024 * 1024)) ] || fail "$device has another size"
   refused 5 attach test_volume
   mount_volume test_volume

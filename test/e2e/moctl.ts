@@ -3,15 +3,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Bed } from "../support/beds.ts";
 import { type Picture, takePicture } from "./picture.ts";
-import { type Ended, type RunSettings, runProgram } from "./program.ts";
+import { type Ended, type RunSettings, runProgram, startProgram } from "./program.ts";
 
 // The built program and what every test asks of it.
 
 /** The program under test. */
 export const MOCTL = process.env.MOCTL_BINARY ?? join(import.meta.dir, "../../dist/moctl");
 if (!existsSync(MOCTL)) throw new Error(`${MOCTL} is not built: run scripts/build`);
-
-const LIMIT_MS = 90_000;
 
 /** Runs moctl to its end. */
 export function moctl(args: readonly string[], settings: RunSettings = {}): Ended {
@@ -20,19 +18,7 @@ export function moctl(args: readonly string[], settings: RunSettings = {}): Ende
 
 /** Starts moctl; `ended` is how it ends. */
 export function startMoctl(args: readonly string[]) {
-  const child = Bun.spawn([MOCTL, ...args], {
-    cwd: "/",
-    env: process.env,
-    stdio: ["ignore", "pipe", "pipe"],
-    timeout: LIMIT_MS,
-    killSignal: "SIGKILL",
-  });
-  const ended = (async (): Promise<Ended> => {
-    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-    await child.exited;
-    return { exit: child.exitCode, stdout, stderr };
-  })();
-  return { pid: child.pid, kill: (signal: NodeJS.Signals) => child.kill(signal), ended };
+  return startProgram([MOCTL, ...args]);
 }
 
 /** Runs moctl, which must succeed without a word on standard error; gives its output. */

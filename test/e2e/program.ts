@@ -27,3 +27,25 @@ export function runProgram(argv: readonly string[], { cwd = "/", env = {} }: Run
   });
   return { exit: child.exitCode, stdout: child.stdout.toString(), stderr: child.stderr.toString() };
 }
+
+/** Starts a program; `ended` is how it ends, without an exit code when a signal ended it. */
+export function startProgram(argv: readonly string[]) {
+  const child = Bun.spawn([...argv], {
+    cwd: "/",
+    env: process.env,
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: LIMIT_MS,
+    killSignal: "SIGKILL",
+  });
+  const ended = (async (): Promise<Ended> => {
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    await child.exited;
+    return { exit: child.exitCode, stdout, stderr };
+  })();
+  return {
+    pid: child.pid,
+    kill: (signal: NodeJS.Signals) => child.kill(signal),
+    exited: child.exited,
+    ended,
+  };
+}

@@ -135,6 +135,15 @@ function testSubvolumes(bed: Bed): void {
     run("umount", target);
   });
 
+  test("inside another are listed whatever their names are", () =>
+    withLock(async (fd) => {
+      await createSubvolume(directSteps, at("strange"), fd);
+      const names = ["a\nb", "x\nID 256 gen 8 top level 5 path y", " blank ", "caf\u00e9"];
+      for (const name of names) await createSubvolume(directSteps, at(`strange/${name}`), fd);
+      const nested = await listNestedSubvolumes(directSteps, at("strange"));
+      expect(nested.sort()).toEqual(names.map((name) => at(`strange/${name}`)).sort());
+    }));
+
   test("are on a filesystem whose files can share blocks", () => {
     expect(statfsSync(bed.location).type >>> 0).toBe(BTRFS_MAGIC);
     const fd = openDirectory(bed.location);

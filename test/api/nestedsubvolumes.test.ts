@@ -1,0 +1,76 @@
+import { afterEach, expect, test } from "bun:test";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { openMosaic } from "../../src/api/open.ts";
+import { type Bed, describeOnBed, run } from "../support/beds.ts";
+
+describeOnBed(
+  { name: "nested subvolumes", backend: "btrfs", filesystem: "btrfs" },
+  testNested,
+  256 * 1024 ** 2,
+);
+
+/** A guest that may make subvolumes leaves them inside its volume. */
+function testNested(bed: Bed): void {
+  const at = (name: string) => join(bed.location, name);
+  const makeSubvolume = (name: string) => run("btrfs", "-q", "subvolume", "create", at(name));
+  const makeReadOnly = (name: string) =>
+    run("btrfs", "property", "set", "-t", "subvol", at(name), "ro", "true");
+
+  afterEach(() => {
+    const paths = run("btrfs", "subvolume", "list", bed.location).matchAll(/ path (.+)$/gm);
+    const all = [...paths].map(([, path = ""]) => path).sort();
+    for (const path of all) run("btrfs", "property", "set", "-t", "subvol", at(path), "ro", "false");
+    for (const path of all.reverse()) run("btrfs", "-q", "subvolume", "delete", at(path));
+    for (const name of readdirSync(bed.location)) rmSync(at(name), { recursive: true });
+  });
+
+  async function expectDropped(name: string): Promise<void> {
+    await using mosaic = await openMosaic(bed.config);
+    await mosaic.dropVolume(name);
+    expect(readdirSync(bed.location)).toEqual([]);
+    expect(run("btrfs", "subvolume", "list", bed.location)).toBe("");
+  }
+
+  test("a drop takes those inside along, also read-only ones", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    await mosaic.createVolume("web", { kind: "fs" });
+    for (const name of ["web/a", "web/a/b", "web/a/b/c", "web/d"]) makeSubvolume(name);
+    writeFileSync(at("web/a/b/c/file"), "");
+    for (const name of ["web/a/b/c", "web/d"]) makeReadOnly(name);
+    await expectDropped("web");
+  });
+
+  test("a drop takes along what lies inside a read-only one", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    await mosaic.createVolume("web", { kind: "fs" });
+    for (const name of ["web/a", "web/a/b"]) makeSubvolume(name);
+    makeReadOnly("web/a");
+    await expectDropped("web");
+  });
+
+  test("a clone of a volume with others inside is refused, and names them", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    await mosaic.createVolume("web", { kind: "fs" });
+    makeSubvolume("web/inner");
+    await expect(mosaic.cloneVolume("web", "copy")).rejects.toMatchObject({
+      code: "UNSUPPORTED",
+      message: expect.stringContaining(at("web/inner")),
+      details: expect.objectContaining({ nested: [at("web/inner")] }),
+    });
+    expect(readdirSync(bed.location)).toEqual(["web"]);
+    await expectDropped("web");
+  });
+
+  test("a read-only volume is dropped, and stays read-only when it cannot be", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    await mosaic.createVolume("web", { kind: "fs" });
+    makeReadOnly("web");
+    const target = bed.makeMountPoint();
+    await mosaic.mountVolume("web", target, { readOnly: true });
+    await expect(mosaic.dropVolume("web")).rejects.toMatchObject({ code: "BUSY" });
+    expect(run("btrfs", "property", "get", "-t", "subvol", at("web"), "ro")).toBe("ro=true\n");
+    await mosaic.unmountVolume("web", target);
+    await expectDropped("web");
+  });
+}
