@@ -61,7 +61,7 @@ export const ACTIONS = {
   mount: defineAction({
     summary: "mount a volume, or the metadata, onto a directory",
     details:
-      "A volume may be mounted in several places. FLAGS is a comma list of ro and rw; read-only means that nothing at all is written. A device that a mount needs is made, and goes with the last mount.",
+      "A volume may be mounted in several places. FLAGS is a comma list of ro and rw; read-only means that nothing is written through the mount; where no device was there before, nothing at all. A device that a mount needs is made, and goes with the last mount.",
     arguments: {
       volume: MOUNTED,
       mountPoint: MOUNTPOINT,

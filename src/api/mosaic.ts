@@ -161,12 +161,15 @@ export class Mosaic implements AsyncDisposable {
 
   /** Mounts the mosaic's metadata onto a directory. Throws NOT_FOUND, INVALID_ARGUMENT. @example await mosaic.mountMetadata("/srv/meta") */
   async mountMetadata(mountPoint: string, options: { readOnly?: boolean } = {}): Promise<void> {
-    await mountMetadata(this.steps, this.backend, mountPoint, options.readOnly ?? false);
+    const mount = () => mountMetadata(this.steps, this.backend, mountPoint, options.readOnly ?? false);
+    await this.explaining("mount the metadata", mount);
   }
 
   /** Unmounts the mosaic's metadata. Throws NOT_FOUND, BUSY. @example await mosaic.unmountMetadata("/srv/meta") */
   async unmountMetadata(mountPoint: string): Promise<void> {
-    await unmountMetadata(this.steps, this.backend, mountPoint);
+    await this.explaining("unmount the metadata", () =>
+      unmountMetadata(this.steps, this.backend, mountPoint),
+    );
   }
 
   /** Makes a foreign object a volume. Throws NOT_FOUND, ALREADY_EXISTS, UNSUPPORTED when it cannot be one. @example await mosaic.adoptVolume("old", "fs") */
@@ -273,6 +276,15 @@ export class Mosaic implements AsyncDisposable {
         { ...thrown.details, ...adopt },
         thrown,
       );
+    }
+  }
+
+  private async explaining(what: string, action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (thrown) {
+      if (!(thrown instanceof MosaicError)) throw thrown;
+      throw new MosaicError(thrown.code, `Cannot ${what}: ${thrown.message}`, thrown.details, thrown);
     }
   }
 

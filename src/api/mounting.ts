@@ -126,7 +126,7 @@ function chooseReadOnly(
 
 function requireNotMountedHere(mountPoint: MountPoint, isSame: (mount: Mount) => boolean): void {
   const onTop = findMountOf(mountPoint.fd);
-  if (!isRootOf(onTop, mountPoint.path) || !isSame(onTop)) return;
+  if (!isRootOf(onTop, mountPoint.fd) || !isSame(onTop)) return;
   throw new MosaicError("BUSY", `it is mounted at ${quote(mountPoint.path)} already`, {
     holders: [toHolder(onTop)],
   });

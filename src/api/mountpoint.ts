@@ -1,4 +1,4 @@
-import { constants, realpathSync } from "node:fs";
+import { constants, readlinkSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling, hasErrno } from "../system/errno.ts";
@@ -70,15 +70,15 @@ export function findMountAt(path: string): Mount | undefined {
   }
   try {
     const mount = findMountOf(fd);
-    return isRootOf(mount, path) ? mount : undefined;
+    return isRootOf(mount, fd) ? mount : undefined;
   } finally {
     closeFd(fd);
   }
 }
 
-/** Whether a mount is mounted exactly at a path. */
-export function isRootOf(mount: Mount, path: string): boolean {
-  return mount.mountPoint === calling("realpath", path, () => realpathSync(path));
+/** Whether an open directory is the root of a mount. */
+export function isRootOf(mount: Mount, fd: number): boolean {
+  return mount.mountPoint === calling("readlink", `fd ${fd}`, () => readlinkSync(`/proc/self/fd/${fd}`));
 }
 
 /** Whether a mount shows exactly this directory. */

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { BACKENDS } from "../backends/registry.ts";
 import { MosaicError, quote } from "../base/errors.ts";
-import { calling } from "../system/errno.ts";
+import { calling, hasErrno } from "../system/errno.ts";
 import { directSteps, type Steps } from "../system/steps.ts";
 import type { Config } from "./config.ts";
 import { readConfigFile } from "./configfile.ts";
@@ -59,6 +59,7 @@ function findKind(path: string): string {
   } catch (thrown) {
     if (!(thrown instanceof MosaicError)) throw thrown;
     if (thrown.code === "PERMISSION_DENIED") throw thrown;
+    if (hasErrno(thrown, "ELOOP", "ENOTDIR")) return "nothing";
     return `no path (${thrown.details["errno"] ?? "it has a NUL byte"})`;
   }
 }

@@ -1,5 +1,5 @@
 import { type ErrorCode, MosaicError } from "../base/errors.ts";
-import { runTool, startTool } from "../system/runner.ts";
+import { findTool, runTool, startTool } from "../system/runner.ts";
 import type { Steps } from "../system/steps.ts";
 
 /** The longest time in seconds that a filesystem stays frozen, whatever happens to us. */
@@ -81,16 +81,11 @@ function tooSlow(cause: MosaicError): MosaicError {
  * with us, but no longer than the limit, and then fsfreeze(8) thaws.
  */
 async function startWatchdog(steps: Steps, mountFd: number, lockPath: string): Promise<Watchdog> {
-  const wait = [
-    "flock",
-    "--timeout",
-    String(FREEZE_LIMIT_SECONDS),
-    "--conflict-exit-code",
-    "0",
-    lockPath,
-    "true",
-  ];
-  const unfreeze = ["fsfreeze", "--unfreeze", FROZEN_PATH];
-  const args = [lockPath, "-maxdepth", "0", "-exec", ...wait, ";", "-exec", ...unfreeze, ";"];
+  // Where a program is missing the watchdog would say so to nobody: so that is found out before the freeze.
+  const [flock, fsfreeze, done] = (["flock", "fsfreeze", "true"] as const).map(findTool);
+  const limit = ["--timeout", String(FREEZE_LIMIT_SECONDS), "--conflict-exit-code", "0"];
+  const wait = ["-exec", flock, ...limit, lockPath, done, ";"];
+  const thaw = ["-exec", fsfreeze, "--unfreeze", FROZEN_PATH, ";"];
+  const args = [lockPath, "-maxdepth", "0", ...wait, ...thaw] as string[];
   return startTool(steps, "find", args, [mountFd]);
 }

@@ -1,9 +1,11 @@
+import { statfsSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { hasErrno } from "../system/errno.ts";
 import { findStatus, renamePath, syncParent, syncPath, writeAttribute } from "../system/files.ts";
 import { describeHolder, type Holder } from "../system/holders.ts";
 import { getAttribute, removeAttribute } from "../system/libc.ts";
 import type { Steps } from "../system/steps.ts";
+import type { Location } from "./location.ts";
 import { fullDiskTrash, type Operation, openOperation, sweep } from "./operation.ts";
 import { makeParents, PARENT_ATTRIBUTE, pruneParents } from "./parents.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
@@ -20,6 +22,9 @@ import {
 // The three ways in which the set of volumes changes. Each has one commit point, a rename or one attribute: before it
 // everything is undone on failure, after it the next mutating command finishes what a kill left.
 
+/** With less free a location counts as full. */
+const FULL_BELOW_BYTES = 1024 ** 2;
+
 /** Builds a volume aside and publishes it with its record in one rename. Throws ALREADY_EXISTS, NO_SPACE. */
 export async function publishVolume(
   store: Store,
@@ -35,12 +40,14 @@ export async function publishVolume(
   closing.defer(() => operation.close());
   await using undo = new Deferred();
   undo.defer(() => removeBuilt(store, operation));
-  await build(operation);
+  await explainFullDisk(location, () => build(operation));
   await writeAttribute(steps, operation.volumePath, RECORD_ATTRIBUTE, formatRecord(record));
   await syncPath(steps, operation.volumePath);
   undo.defer(() => pruneParents(steps, location, record.storedName));
   await renameIntoPlace(store, record, operation);
   undo.defer(() => renamePath(steps, path, operation.volumePath));
+  // On btrfs a file that was renamed after its first fsync may else come back under both names after a power cut.
+  await syncPath(steps, path);
   await syncParent(steps, path, location.path);
   undo.cancel();
 }
@@ -205,6 +212,18 @@ async function removeDropped(
   }
 }
 
+/** A tool that runs out of space does not always say so. */
+async function explainFullDisk(location: Location, build: () => Promise<void>): Promise<void> {
+  try {
+    await build();
+  } catch (thrown) {
+    if (!(thrown instanceof MosaicError) || thrown.code !== "TOOL_FAILED") throw thrown;
+    const { bavail, bsize } = statfsSync(location.path);
+    if (bavail * bsize >= FULL_BELOW_BYTES) throw thrown;
+    throw new MosaicError("NO_SPACE", `the location is full: ${thrown.message}`, thrown.details, thrown);
+  }
+}
+
 async function removeBuilt(store: Store, operation: Operation): Promise<void> {
   const status = findStatus(operation.volumePath);
   if (!status) return;
@@ -239,10 +258,18 @@ class Deferred implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const action of this.actions.reverse()) {
+      await this.attempt(action);
+    }
+  }
+
+  /** A stop that comes now is for what is over: the action it hits is done all the same. */
+  private async attempt(action: () => Promise<void>): Promise<void> {
+    for (let isSecond = false; ; isSecond = true) {
       try {
-        await action();
+        return await action();
       } catch (thrown) {
         if (!(thrown instanceof MosaicError)) throw thrown;
+        if (thrown.code !== "CANCELLED" || isSecond) return;
       }
     }
   }

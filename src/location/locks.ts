@@ -3,6 +3,7 @@ import { MosaicError } from "../base/errors.ts";
 import { findStatus } from "../system/files.ts";
 import { findProcesses } from "../system/holders.ts";
 import { tryLock } from "../system/libc.ts";
+import { findMountOf } from "../system/mounts.ts";
 
 const POLL_MS = 10;
 
@@ -17,13 +18,13 @@ export async function takeLock(
   const deadline = performance.now() + timeoutMs;
   while (!tryLock(fd)) {
     signal?.throwIfAborted();
-    if (performance.now() >= deadline) throw lockedError(path, subject, timeoutMs);
+    if (performance.now() >= deadline) throw lockedError(fd, path, subject, timeoutMs);
     await Bun.sleep(POLL_MS);
   }
 }
 
-function lockedError(path: string, subject: string, timeoutMs: number): MosaicError {
-  const pids = findLockOwners(path);
+function lockedError(fd: number, path: string, subject: string, timeoutMs: number): MosaicError {
+  const pids = findLockOwners(fd, path);
   const owner = pids.length > 0 ? `process ${pids.join(", ")} is` : "somebody is";
   return new MosaicError(
     "LOCKED",
@@ -33,19 +34,20 @@ function lockedError(path: string, subject: string, timeoutMs: number): MosaicEr
 }
 
 /**
- * The pids in /proc/locks for a file: proc_locks(5). The device numbers there do not fit subvolumes, so the inode
- * decides. The process that took the lock may be gone, and one that inherited it may have it.
+ * The pids in /proc/locks for a file, which has there the device of its filesystem in hexadecimal: proc_locks(5). The
+ * process that took the lock may be gone, and one that inherited it may have it.
  */
-function findLockOwners(path: string): number[] {
-  const inode = findStatus(path)?.ino.toString();
+function findLockOwners(fd: number, path: string): number[] {
+  const [major = 0, minor = 0] = findMountOf(fd).device.split(":").map(Number);
+  const hexadecimal = (number: number) => number.toString(16).padStart(2, "0");
+  const file = `${hexadecimal(major)}:${hexadecimal(minor)}:${findStatus(path)?.ino}`;
   const takers = readFileSync("/proc/locks", "utf8")
     .split("\n")
     .map((line) => line.trim().split(/\s+/))
-    .filter((fields) => fields[1] === "FLOCK" && fields[5]?.split(":")[2] === inode)
+    .filter((fields) => fields[1] === "FLOCK" && fields[5] === file)
     .map((fields) => Number(fields[4]))
     .filter((pid) => existsSync(`/proc/${pid}`));
   if (takers.length > 0) return takers;
-  return findProcesses(path, (open) => open === path).flatMap((holder) =>
-    holder.kind === "process" ? [holder.pid] : [],
-  );
+  const holders = findProcesses(path, (open) => open === path);
+  return holders.flatMap((holder) => (holder.kind === "process" ? [holder.pid] : []));
 }

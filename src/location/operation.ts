@@ -9,6 +9,7 @@ import {
   openDirectory,
   openPath,
   removeEmptyDirectory,
+  removeFile,
   toFileKey,
 } from "../system/files.ts";
 import { getAttribute, tryLock } from "../system/libc.ts";
@@ -138,11 +139,15 @@ async function sweepObject(
   lockFd?: number,
 ): Promise<void> {
   const status = findStatus(path);
-  if (!status || !form.matches(status)) return;
+  if (!status) return;
+  // A second name of an image that is published: the other one stays.
+  const isSecondName = status.isFile() && status.nlink > 1n;
+  if (!isSecondName && !form.matches(status)) return;
   const fd = unlessErrno(["ENOENT", "ELOOP", "ENXIO"], () => openPath(path));
   try {
     // A dropper without an operation directory has only the lock of the object itself.
     if (fd === undefined || (lockFd === undefined && !tryLock(fd))) return;
+    if (isSecondName) return await removeFile(steps, path);
     if ((await form.holders(path, fd)).length > 0) return;
     const record = parseRecord(getAttribute(fd, RECORD_ATTRIBUTE) ?? Buffer.alloc(0));
     if (record) await pruneParents(steps, location, record.storedName);

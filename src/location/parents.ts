@@ -33,7 +33,7 @@ export async function makeParents(
   stagingPath: string,
 ): Promise<void> {
   // Somebody else may make or remove one between two of our steps: then all are looked at again.
-  while (!(await makeAll(steps, location, listParents(name), stagingPath)));
+  while (!(await makeAll(steps, location, listParents(name), stagingPath))) await Bun.sleep(1);
 }
 
 async function makeAll(

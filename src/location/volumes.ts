@@ -1,4 +1,4 @@
-import { constants, fstatSync, openSync } from "node:fs";
+import { type BigIntStats, constants, fstatSync, openSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { isNameComponent, type StoredName, type VolumeName } from "../base/names.ts";
 import { calling, hasErrno } from "../system/errno.ts";
@@ -69,14 +69,17 @@ export async function lockVolume(store: Store, address: VolumeAddress): Promise<
 
 /** Opens an object that is no volume yet and takes its lock. Throws NOT_FOUND, ALREADY_EXISTS, LOCKED. */
 export async function lockForeign(store: Store, address: VolumeAddress): Promise<LockedObject> {
-  const object = await lockObject(store, address);
-  try {
-    const found = identify(store.form, address.storedName, object.fd);
-    if (found.state === "volume") throw alreadyVolume(found.record);
-    return object;
-  } catch (thrown) {
+  for (;;) {
+    const object = await lockObject(store, address);
+    try {
+      const found = identify(store.form, address.storedName, object.fd);
+      if (found.state === "volume") throw alreadyVolume(found.record);
+      if (isStill(store.location, address.storedName, object.fd)) return object;
+    } catch (thrown) {
+      object.close();
+      throw thrown;
+    }
     object.close();
-    throw thrown;
   }
 }
 
@@ -89,7 +92,7 @@ export function* listVolumes(location: Location, form: Form, directory = ""): Ge
     const value = readRecordAttribute(path);
     const record = value && matchRecord(form, name, value);
     const status = record && findStatus(path);
-    if (record && status && form.matches(status)) yield record;
+    if (record && status && hasOneName(status) && form.matches(status)) yield record;
     else if (!value && isParent(path)) yield* listVolumes(location, form, name);
   }
 }
@@ -151,7 +154,8 @@ async function lockObject(store: Store, address: VolumeAddress): Promise<LockedO
   const fd = openObject(store.location, address.storedName);
   if (typeof fd !== "number") throw notFound(address, fd);
   try {
-    await takeLock(fd, path, `the volume ${quote(address.name)}`, store.lockTimeoutMs, store.steps.signal);
+    const { lockTimeoutMs, steps } = store;
+    await takeLock(fd, path, `the volume ${quote(address.name)}`, lockTimeoutMs, steps.signal);
     return { path, fd, close: () => closeFd(fd) };
   } catch (thrown) {
     closeFd(fd);
@@ -177,10 +181,15 @@ function identify(form: Form, name: StoredName, fd: number): Found {
   const record = matchRecord(form, name, value);
   if (!record)
     return { state: "foreign", why: "its record is of another volume, so it is a copy", isAdoptable: true };
-  if (status.isFile() && status.nlink !== 1n) return refused("its image has several hard links");
+  if (!hasOneName(status)) return refused("its image has several hard links");
   if (form.matches(status)) return { state: "volume", record };
   const message = `the record of ${quote(name)} says it is ${form.description}, but it is not: look at it, and restore or remove it`;
   throw new MosaicError("DAMAGED", message, { name, recorded: form.description, record });
+}
+
+/** An image with several hard links may be written under another name. */
+function hasOneName(status: BigIntStats): boolean {
+  return !status.isFile() || status.nlink === 1n;
 }
 
 /** A foreign object that can never be a volume as it is. */

@@ -115,8 +115,14 @@ function describeDevice(path: string, fd: number): LoopDevice {
     file: toFileKey(info.readBigUInt64LE(0), info.readBigUInt64LE(8)),
     readOnly: (flags & FLAG.readOnly) !== 0,
     autoclear: (flags & FLAG.autoclear) !== 0,
-    diskseq: readFileSync(`/sys/block/${name}/diskseq`, "utf8").trim(),
+    diskseq: readDiskseq(name),
   };
+}
+
+/** Since Linux 5.15; before that the device number has to do. */
+function readDiskseq(name: string): string {
+  const path = `/sys/block/${name}/diskseq`;
+  return existsSync(path) ? calling("read", path, () => readFileSync(path, "utf8")).trim() : name;
 }
 
 function readInfo(path: string, fd: number): Buffer {

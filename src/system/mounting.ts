@@ -102,7 +102,8 @@ function openContext(mount: DeviceMount): number {
 function explainMountFailure(mount: DeviceMount, messages: string, thrown: unknown): unknown {
   if (!(thrown instanceof MosaicError)) return thrown;
   const errno = String(thrown.details.errno);
-  const words = messages || thrown.message;
+  const words =
+    messages || (errno === "EINVAL" ? "it holds no such filesystem, or a damaged one" : thrown.message);
   const advice = hasErrno(thrown, "EROFS") ? "; its journal must be replayed: mount it once writable" : "";
   const unknown = hasErrno(thrown, "ENODEV")
     ? `this kernel has no ${mount.filesystem} (modprobe ${mount.filesystem})`

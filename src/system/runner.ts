@@ -19,10 +19,12 @@ const PACKAGES = {
   btrfstune: "btrfs-progs",
   e2fsck: "e2fsprogs",
   find: "findutils",
+  flock: "util-linux",
   fsfreeze: "util-linux",
   "mkfs.btrfs": "btrfs-progs",
   "mkfs.ext4": "e2fsprogs",
   "mkfs.xfs": "xfsprogs",
+  true: "coreutils",
   tune2fs: "e2fsprogs",
   xfs_admin: "xfsprogs",
 } as const;

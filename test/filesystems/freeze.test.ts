@@ -192,7 +192,7 @@ function testFreezing(bed: Bed): void {
     await whileFrozen(steps, mountFd, lock, async () => void log.push("action"));
     const thaw = "fsfreeze --unfreeze /proc/self/fd/3";
     expect(log).toEqual([
-      expect.stringMatching(/^find .* flock --timeout 20 .* fsfreeze --unfreeze .* &$/),
+      expect.stringMatching(/^find .*flock --timeout 20 .*fsfreeze --unfreeze .* &$/),
       "fsfreeze --freeze /proc/self/fd/3",
       "action",
       thaw,

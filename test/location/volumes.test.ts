@@ -105,29 +105,45 @@ function testFinding(bed: Bed): void {
     test.each(MAKE)("%s", (_what, make, why) => {
       makeVolume("volume");
       make(at("foreign"));
-      expect(find("foreign")).toEqual({ state: "foreign", why });
+      expect(find("foreign")).toMatchObject({ state: "foreign", why });
       expect(list()).not.toContain("foreign");
     });
 
     test("what is behind a link", () => {
       makeVolume("dir/volume");
       symlinkSync("dir", at("link"));
-      expect(find("link/volume")).toEqual({ state: "foreign", why: "a symbolic link is in the way" });
+      expect(find("link/volume")).toEqual({
+        state: "foreign",
+        why: "a symbolic link is in the way",
+        isAdoptable: false,
+      });
     });
 
     test("what is behind another mount", () => {
       makeVolume("dir/volume");
       mkdirSync(at("onto"));
       run("mount", "--bind", at("dir"), at("onto"));
-      expect(find("onto/volume")).toEqual({ state: "foreign", why: "another filesystem is mounted there" });
-      expect(find("onto")).toEqual({ state: "foreign", why: "another filesystem is mounted there" });
+      expect(find("onto/volume")).toEqual({
+        state: "foreign",
+        why: "another filesystem is mounted there",
+        isAdoptable: false,
+      });
+      expect(find("onto")).toEqual({
+        state: "foreign",
+        why: "another filesystem is mounted there",
+        isAdoptable: false,
+      });
       run("umount", at("onto"));
     });
 
     test("a directory that holds volumes", () => {
       makeVolume("dir/volume");
       run("setfattr", "-n", PARENT_ATTRIBUTE, "-v", "found", at("dir"));
-      expect(find("dir")).toEqual({ state: "foreign", why: "a directory that holds volumes" });
+      expect(find("dir")).toEqual({
+        state: "foreign",
+        why: "it is a directory that holds volumes",
+        isAdoptable: false,
+      });
     });
 
     test.each<[string, (record: VolumeRecord) => object | string]>([
@@ -146,7 +162,11 @@ function testFinding(bed: Bed): void {
     test("an image with a second name, also under its own", () => {
       makeVolume("web");
       run("ln", at("web"), join(location.path, ".elsewhere"));
-      expect(find("web")).toEqual({ state: "foreign", why: "its image has several hard links" });
+      expect(find("web")).toEqual({
+        state: "foreign",
+        why: "its image has several hard links",
+        isAdoptable: false,
+      });
     });
 
     test("what is foreign to all others in the list too", () => {
