@@ -60,6 +60,6 @@ function findKind(path: string): string {
     if (!(thrown instanceof MosaicError)) throw thrown;
     if (thrown.code === "PERMISSION_DENIED") throw thrown;
     if (hasErrno(thrown, "ELOOP", "ENOTDIR")) return "nothing";
-    return `no path (${thrown.details["errno"] ?? "it has a NUL byte"})`;
+    return `no path (${thrown.details.errno ?? "it has a NUL byte"})`;
   }
 }

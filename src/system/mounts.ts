@@ -24,12 +24,18 @@ export function readOwnMounts(): Mount[] {
   return readMountinfo("self", readNamespace("self") ?? "self", process.pid);
 }
 
-/** The mounts in the mount namespace of every process, each once: the kernel gives every mount an id of its own. */
+/**
+ * The mounts in the mount namespace of every process, each once: the kernel gives every mount an id of its own. The pid
+ * is that of a process that is still there when this one has ended.
+ */
 export function readAllMounts(): Mount[] {
-  const seen = new Set([readNamespace("self")]);
-  const mounts = new Map(readOwnMounts().map((mount) => [mount.id, mount]));
-  for (const pid of listProcesses()) {
-    const namespace = readNamespace(String(pid));
+  const own = readNamespace("self");
+  const processes = listProcesses().filter((pid) => pid !== process.pid);
+  const namespaces = processes.map((pid) => [pid, readNamespace(String(pid))] as const);
+  const [peer = process.pid] = namespaces.find(([, namespace]) => namespace === own) ?? [];
+  const mounts = new Map(readOwnMounts().map((mount) => [mount.id, { ...mount, pid: peer }]));
+  const seen = new Set([own]);
+  for (const [pid, namespace] of namespaces) {
     // A namespace that cannot be named is read all the same: better a mount twice than not at all.
     if (namespace !== undefined && seen.has(namespace)) continue;
     seen.add(namespace);
