@@ -1,10 +1,11 @@
 import { constants, readlinkSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { MosaicError, quote } from "../base/errors.ts";
-import { calling, hasErrno } from "../system/errno.ts";
-import { closeFd, openDirectory, openPath } from "../system/files.ts";
+import { calling, hasErrno, unlessErrno } from "../system/errno.ts";
+import { closeFd, openPath } from "../system/files.ts";
 import type { DirectoryPlace } from "../system/holders.ts";
 import { findMountOf, type Mount } from "../system/mounts.ts";
+import { shellQuote } from "../system/steps.ts";
 
 /** A directory to mount onto, open, so that it stays the same whatever happens to its path. */
 export interface MountPoint {
@@ -15,24 +16,22 @@ export interface MountPoint {
 /** Opens the directory at a mount point. Throws NOT_FOUND, INVALID_ARGUMENT when it is no directory or a link. */
 export function openTarget(target: string): MountPoint {
   const path = resolveTarget(target);
+  const fd = openMountPoint(path, constants.O_RDONLY);
+  if (fd !== undefined) return { path, fd };
+  const advice = `make it (${shellQuote(["mkdir", target])})`;
+  throw new MosaicError("NOT_FOUND", `the mount point ${quote(target)} is not there: ${advice}`, {
+    mountPoint: target,
+  });
+}
+
+/** The descriptor of a directory; undefined when nothing is there. Throws INVALID_ARGUMENT for anything else. */
+function openMountPoint(path: string, flags: number): number | undefined {
   try {
-    return { path, fd: openDirectory(path) };
+    return unlessErrno(["ENOENT"], () => openPath(path, flags | constants.O_DIRECTORY));
   } catch (thrown) {
-    if (hasErrno(thrown, "ENOENT"))
-      throw new MosaicError(
-        "NOT_FOUND",
-        `the mount point ${quote(target)} is not there: make it (mkdir ${target})`,
-        { mountPoint: target },
-        thrown,
-      );
-    if (hasErrno(thrown, "ELOOP", "ENOTDIR"))
-      throw new MosaicError(
-        "INVALID_ARGUMENT",
-        `the mount point ${quote(target)} is not a directory, or is a symbolic link`,
-        { mountPoint: target },
-        thrown,
-      );
-    throw thrown;
+    if (!hasErrno(thrown, "ELOOP", "ENOTDIR")) throw thrown;
+    const message = `the mount point ${quote(path)} is not a directory, or is a symbolic link`;
+    throw new MosaicError("INVALID_ARGUMENT", message, { mountPoint: path }, thrown);
   }
 }
 
@@ -54,20 +53,8 @@ export function resolveTarget(target: string): string {
 /** The mount on top at a path, which is no symbolic link; undefined when nothing is mounted exactly there. */
 export function findMountAt(path: string): Mount | undefined {
   const O_PATH = 0o10000000;
-  let fd: number;
-  try {
-    fd = openPath(path, O_PATH | constants.O_DIRECTORY);
-  } catch (thrown) {
-    if (hasErrno(thrown, "ENOENT")) return undefined;
-    if (hasErrno(thrown, "ELOOP", "ENOTDIR"))
-      throw new MosaicError(
-        "INVALID_ARGUMENT",
-        `the mount point ${quote(path)} is not a directory, or is a symbolic link`,
-        { mountPoint: path },
-        thrown,
-      );
-    throw thrown;
-  }
+  const fd = openMountPoint(path, O_PATH);
+  if (fd === undefined) return undefined;
   try {
     const mount = findMountOf(fd);
     return isRootOf(mount, fd) ? mount : undefined;
