@@ -15,7 +15,7 @@ const SIZE = 16 * 1024 ** 2;
 for (const row of ALL_BEDS) {
   describeOnBed(row, (bed) => {
     afterEach(() => clearBed(bed));
-    if (row.backend === "loop") expectDevices(bed);
+    if (row.features.includes("bdev")) expectDevices(bed);
     else expectNoDevices(bed);
   });
 }

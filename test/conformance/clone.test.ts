@@ -26,9 +26,10 @@ const CHECKERS: Record<FilesystemName, string[]> = {
 for (const row of ALL_BEDS) {
   describeOnBed(row, (bed) => {
     afterEach(() => clearBed(bed));
-    if (row.name === "plain on ext4" || row.name === "loop on ext4") expectNoClone(bed);
-    else expectClone(bed);
-    if (row.backend === "loop" && row.filesystem !== "ext4") {
+    const hasClone = row.features.includes("clone");
+    if (hasClone) expectClone(bed);
+    else expectNoClone(bed);
+    if (hasClone && row.features.includes("bdev")) {
       for (const filesystem of FILESYSTEM_NAMES) expectDistinctClones(bed, filesystem);
     }
     if (row.backend === "btrfs") expectSubvolumeRules(bed);

@@ -42,6 +42,15 @@ for (const row of ALL_BEDS) {
       expectEmpty(bed);
     });
 
+    test("info shows the features of the bed", async () => {
+      await using mosaic = await openMosaic(bed.config);
+      expect(mosaic.info()).toMatchObject({
+        type: row.backend,
+        location: bed.location,
+        features: row.features,
+      });
+    });
+
     test("the record says what was asked", async () => {
       await using mosaic = await openMosaic(bed.config);
       await mosaic.createVolume("a/b/web", FS);

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Feature } from "../../src/api/results.ts";
 import type { BackendName } from "../../src/backends/registry.ts";
 import { listLoopDevices } from "../../src/system/loop.ts";
 import { readOwnMounts } from "../../src/system/mounts.ts";
@@ -16,19 +17,25 @@ export interface BedRow {
   readonly filesystem: "ext4" | "xfs" | "btrfs";
 }
 
+/** A bed on which the conformance suite runs. */
+export interface ConformanceBed extends BedRow {
+  /** What `info` must show there, in its order: which rows of the suite run. */
+  readonly features: readonly Feature[];
+}
+
 /** The beds of each backend: a registry row without one does not compile. */
 export const BEDS = {
-  plain: [{ name: "plain on ext4", backend: "plain", filesystem: "ext4" }],
+  plain: [{ name: "plain on ext4", backend: "plain", filesystem: "ext4", features: [] }],
   loop: [
-    { name: "loop on ext4", backend: "loop", filesystem: "ext4" },
-    { name: "loop on xfs", backend: "loop", filesystem: "xfs" },
-    { name: "loop on btrfs", backend: "loop", filesystem: "btrfs" },
+    { name: "loop on ext4", backend: "loop", filesystem: "ext4", features: ["bdev"] },
+    { name: "loop on xfs", backend: "loop", filesystem: "xfs", features: ["clone", "bdev"] },
+    { name: "loop on btrfs", backend: "loop", filesystem: "btrfs", features: ["clone", "bdev"] },
   ],
-  btrfs: [{ name: "btrfs", backend: "btrfs", filesystem: "btrfs" }],
-} as const satisfies Record<BackendName, readonly BedRow[]>;
+  btrfs: [{ name: "btrfs", backend: "btrfs", filesystem: "btrfs", features: ["clone"] }],
+} as const satisfies Record<BackendName, readonly ConformanceBed[]>;
 
 /** All beds. */
-export const ALL_BEDS: readonly BedRow[] = Object.values(BEDS).flat();
+export const ALL_BEDS: readonly ConformanceBed[] = Object.values(BEDS).flat();
 
 /** A bed that stands. */
 export class Bed {
