@@ -70,7 +70,7 @@ export function toHolder(mount: Mount): Holder {
 
 /**
  * The processes that have a path open, run it, or work or live in it, for which `matches` is true. A process of this
- * very program that has `lockedPath` itself open only waits for its lock.
+ * very program that has `lockedPath` itself open only waits for its lock, or looks which device belongs to which file.
  */
 export function findProcesses(
   lockedPath: string,

@@ -19,11 +19,14 @@ const GLANCE_MS = 1_000;
 
 /** The device of an image; one that nothing uses any more is going, which takes a moment. */
 export async function settleDevice(fd: number): Promise<LoopDevice | undefined> {
-  const deadline = performance.now() + SETTLE_MS;
+  const start = performance.now();
   for (;;) {
     const device = findLoopDevice(fileKeyOf(fd));
-    if (!device?.autoclear || findDeviceHolders(device).length > 0 || performance.now() > deadline)
-      return device;
+    if (!device?.autoclear) return device;
+    const holders = findDeviceHolders(device);
+    if (holders.some((holder) => holder.kind !== "process")) return device;
+    // A process that has it open may only glance at it, and the device goes when it has closed it.
+    if (performance.now() - start > (holders.length > 0 ? GLANCE_MS : SETTLE_MS)) return device;
     await Bun.sleep(5);
   }
 }
@@ -36,7 +39,7 @@ export async function findImageHolders(path: string, fd: number): Promise<Holder
     basename(open) === basename(path) && findKeyBehind(link) === key;
   const processes = findProcesses(path, isImage);
   if (!device) return processes;
-  const users = [...findDeviceHolders(device), ...processes];
+  const users = [...(await findLastingHolders(device)), ...processes];
   // A device that only mounts use is not worth a word beside them.
   const isWorthNaming = !device.autoclear || users.length === 0;
   return isWorthNaming
@@ -47,7 +50,7 @@ export async function findImageHolders(path: string, fd: number): Promise<Holder
 function findDeviceHolders(device: LoopDevice): Holder[] {
   const mounts = findDeviceMounts(device.path, device.number).map(toHolder);
   const stacked = findStackedDevices(basename(device.path));
-  return [...mounts, ...stacked, ...findProcesses("", (open) => open === device.path)];
+  return [...mounts, ...stacked, ...findProcesses(device.path, (open) => open === device.path)];
 }
 
 /** A program that only looks at a new device, such as udev's, is given a moment to go on. */
