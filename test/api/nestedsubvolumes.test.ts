@@ -18,10 +18,9 @@ function testNested(bed: Bed): void {
     run("btrfs", "property", "set", "-t", "subvol", at(name), "ro", "true");
 
   afterEach(() => {
-    const paths = run("btrfs", "subvolume", "list", bed.location).matchAll(/ path (.+)$/gm);
-    const all = [...paths].map(([, path = ""]) => path).sort();
-    for (const path of all) run("btrfs", "property", "set", "-t", "subvol", at(path), "ro", "false");
-    for (const path of all.reverse()) run("btrfs", "-q", "subvolume", "delete", at(path));
+    const subvolumes = [bed.location, "-mindepth", "1", "-depth", "-type", "d", "-inum", "256"];
+    run("find", ...subvolumes, "-exec", "btrfs", "property", "set", "-t", "subvol", "{}", "ro", "false", ";");
+    run("find", ...subvolumes, "-exec", "btrfs", "-q", "subvolume", "delete", "{}", ";");
     for (const name of readdirSync(bed.location)) rmSync(at(name), { recursive: true });
   });
 
@@ -46,6 +45,13 @@ function testNested(bed: Bed): void {
     await mosaic.createVolume("web", { kind: "fs" });
     for (const name of ["web/a", "web/a/b"]) makeSubvolume(name);
     makeReadOnly("web/a");
+    await expectDropped("web");
+  });
+
+  test.todo("a drop takes along one whose name is no text", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    await mosaic.createVolume("web", { kind: "fs" });
+    run("sh", "-c", 'btrfs -q subvolume create "$0/$(printf "x\\377y")"', at("web"));
     await expectDropped("web");
   });
 

@@ -10,6 +10,8 @@ test.each([
   ["unmount", "umount"],
   ["MOUNT", "mount"],
   ["atach", "attach"],
+  ["atxxch", "attach"],
+  ["atxxxh", undefined],
   ["dorp", undefined],
   ["dop", "drop"],
   ["volumemap", "volumeMap"],

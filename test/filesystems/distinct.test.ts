@@ -98,10 +98,17 @@ function testCopies(bed: Bed): void {
       run("umount", beside);
     });
 
-    test("a clean copy costs few blocks of its own", async () => {
+    test("a clean copy needs no replay, and costs few blocks of its own", async () => {
       const origin = await makeImage(name);
       const copy = copyOf(origin);
-      await distinct(copy);
+      const log: string[] = [];
+      await makeDistinct(
+        loggedSteps(directSteps, (text) => log.push(text)),
+        name,
+        copy,
+        lockFd,
+      );
+      expect(log.join("\n")).not.toMatch(/^(mount|e2fsck|losetup) /m);
       const own = run("filefrag", "-v", copy)
         .split("\n")
         .filter((line) => /^\s*\d+:/.test(line) && !line.includes("shared"));
@@ -192,5 +199,26 @@ function testCopies(bed: Bed): void {
         expect(Bun.hash(await Bun.file(path).bytes())).toBe(before);
       }
     });
+  });
+
+  test("a copy of an ext4 without a seed of its checksums, as others make it, is checked first", async () => {
+    const origin = join(bed.location, `image-${count++}`);
+    run("truncate", "-s", "64M", origin);
+    run("mkfs.ext4", "-q", "-O", "metadata_csum,^metadata_csum_seed", origin);
+    run("tune2fs", "-T", "20200101", origin);
+    const mountPoint = mount(origin);
+    writeDurably(mountPoint, "of another tool");
+    run("umount", mountPoint);
+    const copy = copyOf(origin);
+    const log: string[] = [];
+    await makeDistinct(
+      loggedSteps(directSteps, (text) => log.push(text)),
+      "ext4",
+      copy,
+      lockFd,
+    );
+    expect(log.filter((text) => text.startsWith("e2fsck"))).toEqual([`e2fsck -f -p ${copy}`]);
+    await expectDistinct("ext4", origin, copy);
+    expectFile(copy, "of another tool");
   });
 }

@@ -6,6 +6,7 @@ import { tryLock } from "../../src/system/libc.ts";
 import { listProcesses } from "../../src/system/mounts.ts";
 import { directSteps, loggedSteps, plannedSteps } from "../../src/system/steps.ts";
 import { type Bed, describeOnBed } from "../support/beds.ts";
+import { until } from "../support/expect.ts";
 
 const SOURCE = join(import.meta.dir, "../../src");
 
@@ -15,14 +16,6 @@ for (const filesystem of ["ext4", "xfs", "btrfs"] as const)
     testFreezing,
     320 * 1024 ** 2,
   );
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 60_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`waited too long for ${what}`);
-    await Bun.sleep(2);
-  }
-}
 
 function testFreezing(bed: Bed): void {
   const lockPath = join(bed.directory, "lock");

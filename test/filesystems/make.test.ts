@@ -20,6 +20,9 @@ const TOO_SMALL: Record<FilesystemName, number> = {
   btrfs: 108 * MB,
 };
 
+/** Published numbers: a volume of this size can be made, and a smaller one cannot. */
+const MINIMUM: Record<FilesystemName, number> = { ext4: 8 * MB, xfs: 300 * MB, btrfs: 128 * MB };
+
 const CHECK: Record<FilesystemName, readonly string[]> = {
   ext4: ["e2fsck", "-f", "-n"],
   xfs: ["xfs_repair", "-n"],
@@ -28,7 +31,9 @@ const CHECK: Record<FilesystemName, readonly string[]> = {
 
 test("the names are those that a config may say, the usual one first", () => {
   expect(FILESYSTEM_NAMES).toEqual(["ext4", "xfs", "btrfs"]);
-  for (const name of FILESYSTEM_NAMES) expect(filesystemOf(name).name).toBe(name);
+  for (const name of FILESYSTEM_NAMES) {
+    expect(filesystemOf(name)).toMatchObject({ name, minimumBytes: MINIMUM[name] });
+  }
   const others = ["", "zfs", "EXT4", "ext4 ", "__proto__", "constructor", "toString"];
   expect(others.filter(isFilesystemName)).toEqual([]);
 });

@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { MosaicError } from "../../src/base/errors.ts";
 import { parseStoredName, parseVolumeName } from "../../src/base/names.ts";
 import type { Form } from "../../src/location/form.ts";
 import { type Location, openLocation } from "../../src/location/location.ts";
@@ -18,7 +19,7 @@ import { makeParents } from "../../src/location/parents.ts";
 import { formatRecord, RECORD_ATTRIBUTE } from "../../src/location/record.ts";
 import { removeTree } from "../../src/location/removal.ts";
 import { tryLock } from "../../src/system/libc.ts";
-import { directSteps, plannedSteps } from "../../src/system/steps.ts";
+import { cancellableSteps, directSteps, plannedSteps } from "../../src/system/steps.ts";
 import { type Bed, describeOnBed, run } from "../support/beds.ts";
 
 describeOnBed({ name: "sweeping", backend: "plain", filesystem: "ext4" }, testSweeping, 64 * 1024 ** 2);
@@ -144,6 +145,15 @@ function testSweeping(bed: Bed): void {
     closeSync(fd);
     await sweepAll();
     expect(remains()).toEqual([]);
+  });
+
+  test.todo("a sweep that is cancelled ends there, and does not let the command go on", async () => {
+    const path = makeLeftover("volume/file");
+    const controller = new AbortController();
+    controller.abort(new MosaicError("CANCELLED", "stopped by the user"));
+    const swept = sweep(cancellableSteps(directSteps, controller.signal), location, form);
+    await expect(swept).rejects.toMatchObject({ code: "CANCELLED" });
+    expect(existsSync(join(path, "volume/file"))).toBe(true);
   });
 
   test("a sweep of nothing does nothing, and a plan removes nothing", async () => {

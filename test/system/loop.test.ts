@@ -12,9 +12,11 @@ import {
 } from "../../src/system/loop.ts";
 import { directSteps, plannedSteps } from "../../src/system/steps.ts";
 import { type Bed, describeOnBed, run } from "../support/beds.ts";
+import { until } from "../support/expect.ts";
 import { loopImagesBelow } from "../support/snapshot.ts";
 
 const SIZE = 1024 ** 2;
+const SOURCE = join(import.meta.dir, "../../src/system");
 
 for (const filesystem of ["ext4", "xfs"] as const)
   describeOnBed({ name: `loop devices on ${filesystem}`, backend: "loop", filesystem }, testLoopDevices);
@@ -34,14 +36,6 @@ function losetupRow(image: string): LosetupRow | undefined {
   const columns = "NAME,BACK-FILE,BACK-INO,RO,AUTOCLEAR,LOG-SEC,MAJ:MIN";
   const text = run("losetup", "--json", "-O", columns, "-j", image);
   return text.trim() === "" ? undefined : JSON.parse(text).loopdevices[0];
-}
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`waited too long for ${what}`);
-    await Bun.sleep(2);
-  }
 }
 
 function testLoopDevices(bed: Bed): void {
@@ -174,6 +168,24 @@ function testLoopDevices(bed: Bed): void {
     const devices = await Promise.all(all.map((image) => openDevice(image)));
     expect(new Set(devices.map((device) => device.path)).size).toBe(all.length);
     expect(devices.map((device) => device.file)).toEqual(all.map((image) => fileKeyOf(image.fd)));
+  });
+
+  test("several processes that want devices at the same time get each their own", async () => {
+    const code = `
+      const { openSync, writeFileSync } = await import("node:fs");
+      const { openLoopDevice } = await import("${SOURCE}/loop.ts");
+      const { directSteps } = await import("${SOURCE}/steps.ts");
+      for (let round = 0; round < 40; round++) {
+        const path = process.argv[1] + "-" + round;
+        writeFileSync(path, Buffer.alloc(4096));
+        const opened = await openLoopDevice(directSteps, path, openSync(path, "r+"), false);
+        opened.close();
+      }`;
+    const children = Array.from({ length: 4 }, (_, index) =>
+      Bun.spawn([process.execPath, "-e", code, join(bed.location, `contended-${index}`)], { stderr: "pipe" }),
+    );
+    const ends = children.map(async (child) => [await child.exited, await child.stderr.text()]);
+    expect(await Promise.all(ends)).toEqual(children.map(() => [0, ""]));
   });
 
   test("a plan makes nothing", async () => {

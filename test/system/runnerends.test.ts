@@ -6,6 +6,7 @@ import { tryLock } from "../../src/system/libc.ts";
 import { runTool, startTool } from "../../src/system/runner.ts";
 import { directSteps } from "../../src/system/steps.ts";
 import { makeTestDirectory, removeTestDirectory } from "../support/beds.ts";
+import { until } from "../support/expect.ts";
 
 const SLEEP = "exec sleep infinity";
 const running = (...argv: string[]) => ["/", "-maxdepth", "0", "-exec", ...argv, ";"];
@@ -24,14 +25,6 @@ afterEach(async () => {
 
 async function endAll(): Promise<void> {
   for (const end of ends.splice(0)) await end();
-}
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`waited too long for ${what}`);
-    await Bun.sleep(2);
-  }
 }
 
 /** Starts a tool with a shell below it, and waits until that shell is at work; gives the shell's pid. */
