@@ -47,7 +47,7 @@ function findLockOwners(fd: number, path: string): number[] {
     .filter((fields) => fields[1] === "FLOCK" && fields[5] === file)
     .map((fields) => Number(fields[4]))
     .filter((pid) => existsSync(`/proc/${pid}`));
-  if (takers.length > 0) return takers;
+  if (takers.length > 0) return [...new Set(takers)];
   const holders = findProcesses(path, (open) => open === path);
   return holders.flatMap((holder) => (holder.kind === "process" ? [holder.pid] : []));
 }

@@ -153,7 +153,7 @@ async function sweepObject(
     if (record) await pruneParents(steps, location, record.storedName);
     await form.remove(steps, path, lockFd ?? fd);
   } catch (thrown) {
-    if (!(thrown instanceof MosaicError)) throw thrown;
+    if (!(thrown instanceof MosaicError) || thrown.code === "CANCELLED") throw thrown;
   } finally {
     if (fd !== undefined) closeFd(fd);
   }

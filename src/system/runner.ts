@@ -199,7 +199,7 @@ function readBounded(stream: ReadableStream<Uint8Array>): { text: Promise<void>;
   let bytes = 0;
   const text = (async () => {
     for await (const chunk of stream) {
-      if (bytes < OUTPUT_MAX_BYTES) chunks.push(chunk);
+      if (bytes < OUTPUT_MAX_BYTES) chunks.push(chunk.subarray(0, OUTPUT_MAX_BYTES - bytes));
       bytes += chunk.length;
     }
   })();
