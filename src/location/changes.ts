@@ -190,7 +190,9 @@ async function putBack(store: Store, trash: Trash, volume: LockedVolume): Promis
   try {
     if (trash.path) await makeParents(store.steps, store.location, storedName, trash.path);
     await renamePath(store.steps, trash.volumePath, volume.path);
-  } catch {
+  } catch (thrown) {
+    // A stop is no reason for another name: the undoing is tried again.
+    if (thrown instanceof MosaicError && thrown.code === "CANCELLED") throw thrown;
     const kept = `${store.location.path}/${storedName.replaceAll("/", ".")}.kept-${id}`;
     await renamePath(store.steps, trash.volumePath, kept);
   }
