@@ -1,8 +1,10 @@
 import type * as zod from "zod/mini";
-import { MosaicError, quote } from "../base/errors.ts";
+import { type ErrorCode, MosaicError, quote } from "../base/errors.ts";
 import { parseSize } from "../base/size.ts";
+import type { Config } from "./config.ts";
 import { chooseIssue, describeExpected } from "./issues.ts";
 import type { Mosaic } from "./mosaic.ts";
+import type { AdoptReport, CheckReport } from "./results.ts";
 
 // The one table of actions: the command line with its help, and every other way in, are read off it.
 
@@ -13,6 +15,8 @@ export interface Argument {
   readonly summary: string;
   /** The flag in front of it, such as "-o"; by its place when absent. */
   readonly flag?: string;
+  /** Whether the flag stands alone and means true. */
+  readonly isSwitch?: boolean;
   /** The words it may be, of which a prefix is enough. */
   readonly choices?: readonly string[];
   readonly isOptional?: boolean;
@@ -37,6 +41,10 @@ export interface Action<Schema extends zod.ZodMiniType = zod.ZodMiniType> {
   readonly schema: (z: Zod) => Schema;
   /** Does it; the result is an object of JSON values. Throws MosaicError. */
   readonly run: (mosaic: Mosaic, values: zod.infer<Schema>) => Promise<object>;
+  /** What it answers about a mosaic whose location cannot be opened; that is an error when absent. */
+  readonly whenClosed?: (config: Config, error: MosaicError) => Promise<object>;
+  /** The code for the exit status of a result that tells of a failure; undefined when it does not. */
+  readonly failureOf?: (result: object) => ErrorCode | undefined;
 }
 
 /** Lets the compiler hold an action's function against its schema; the table itself is of plain actions. */
@@ -145,11 +153,15 @@ export const ACTIONS = {
     },
   }),
   info: defineAction({
-    summary: "tell what the mosaic can do",
-    details: "Prints the line `features:` with those it has of clone, bdev, volsize and migrate.",
-    arguments: {},
-    schema: (z) => z.strictObject({}),
-    run: async (mosaic) => mosaic.info(),
+    summary: "tell what the mosaic can do, or all about a volume",
+    details:
+      "Prints the line `features:` with those it has of clone, bdev, volsize and migrate; then the limits, the space, and what of the host is used. With VOLUME: its record, its sizes, its clones and who holds it.",
+    arguments: { volume: { ...VOLUME, isOptional: true } },
+    schema: (z) => z.strictObject({ volume: z.optional(z.string()) }),
+    async run(mosaic, { volume }) {
+      if (volume !== undefined) return mosaic.statVolume(volume);
+      return { ...mosaic.info(), host: await mosaic.host() };
+    },
   }),
   have: defineAction({
     summary: "tell whether a volume exists",
@@ -194,6 +206,49 @@ export const ACTIONS = {
       }
       return mosaic.adoptVolume(volume, kind);
     },
+    failureOf: (result) => ("failed" in result ? (result as AdoptReport).failed[0]?.error.code : undefined),
+  }),
+  resize: defineAction({
+    summary: "give a volume another size",
+    details:
+      "A volume may grow while it is mounted. It becomes smaller only with --shrink, while nobody uses it, and never below what is used in it. What a killed run began is completed by the same command.",
+    arguments: {
+      volume: VOLUME,
+      sizeBytes: { label: "SIZE", summary: "such as 2G", parse: parseSize },
+      shrink: {
+        label: "",
+        summary: "allow a smaller size",
+        flag: "--shrink",
+        isOptional: true,
+        isSwitch: true,
+      },
+    },
+    schema: (z) =>
+      z.strictObject({
+        volume: z.string(),
+        sizeBytes: z.int().check(z.positive()),
+        shrink: z.optional(z.boolean()),
+      }),
+    run: (mosaic, { volume, sizeBytes, shrink = false }) =>
+      mosaic.resizeVolume(volume, sizeBytes, { shrink }),
+  }),
+  check: defineAction({
+    summary: "look for what is wrong with the mosaic and its host",
+    details:
+      "Prints a line for each finding; the exit status is 10 when one is a problem. Nothing is changed without --repair, which mends what can be mended without a loss and says so.",
+    arguments: {
+      repair: {
+        label: "",
+        summary: "mend what can be mended",
+        flag: "--repair",
+        isOptional: true,
+        isSwitch: true,
+      },
+    },
+    schema: (z) => z.strictObject({ repair: z.optional(z.boolean()) }),
+    run: (mosaic, { repair = false }) => mosaic.check({ repair }),
+    whenClosed: async (config, error) => (await import("./checking.ts")).reportClosed(config, error),
+    failureOf: (result) => ((result as CheckReport).problems > 0 ? "DAMAGED" : undefined),
   }),
 } as const satisfies Record<string, Action>;
 

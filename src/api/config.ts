@@ -23,6 +23,8 @@ export interface Config {
   readonly layoutPath: string;
   readonly volumeMap: VolumeMap;
   readonly requireMount: boolean;
+  /** How the sizes of volumes are kept; undefined when the config does not say. */
+  readonly quota: string | undefined;
   /** INVALID_CONFIG at the place of a key, for what only the backend can find out. */
   faultAt(key: string, message: string): MosaicError;
 }
@@ -44,6 +46,7 @@ export function parseConfig(file: ConfigFile): Config {
       volumeMap === undefined ? identityMap : parseVolumeMap(volumeMap),
     ),
     requireMount: fields.requireMount ?? false,
+    quota: fields.quota,
     faultAt: (key, message) => source.fault([key], message),
   };
 }
@@ -52,10 +55,7 @@ function readFields(source: ConfigSource): ConfigFields {
   const value = source.toPlainValue();
   const words = listTypeWords();
   const backend = words.get(String(value.type));
-  const schema = configSchema(
-    [...words.keys()],
-    backend === undefined || BACKENDS[backend].hasDefaultFilesystem,
-  );
+  const schema = configSchema([...words.keys()], backend && BACKENDS[backend]);
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data as ConfigFields;
   throw describeFault(source, chooseIssue(parsed.error.issues), Object.keys(schema.shape), backend);
@@ -90,7 +90,7 @@ function describeUnknownKey(
   const where = parent === "" ? "" : ` in ${parent}`;
   const hint = nearest ? `did you mean ${quote(nearest)}?` : `expected one of ${known.join(", ")}`;
   const what =
-    key === "default_fs" && backend
+    (key === "default_fs" || key === "quota") && backend
       ? `a mosaic of type ${backend} has no key ${quote(key)}`
       : `unknown key ${quote(key)}${where}`;
   return `${what}: ${hint}`;

@@ -1,4 +1,5 @@
 import * as z from "zod/mini";
+import type { BackendRow } from "../backends/registry.ts";
 import { FILESYSTEM_NAMES, type FilesystemName } from "../filesystems/registry.ts";
 
 /** What a config says, by the names of its keys. */
@@ -9,10 +10,11 @@ export interface ConfigFields {
   readonly layout?: { readonly fs: string } | undefined;
   readonly volumeMap?: string | undefined;
   readonly requireMount?: boolean | undefined;
+  readonly quota?: string | undefined;
 }
 
 /** The keys of a config. Built when a config is read: a schema at module level would cost every start. */
-export function configSchema(types: readonly string[], hasDefaultFilesystem: boolean) {
+export function configSchema(types: readonly string[], backend: BackendRow | undefined) {
   const text = z.string().check(z.minLength(1));
   const shape = {
     type: z.enum(types as [string, ...string[]]),
@@ -21,7 +23,11 @@ export function configSchema(types: readonly string[], hasDefaultFilesystem: boo
     volumeMap: z.optional(text),
     requireMount: z.optional(z.boolean()),
   };
-  return z.strictObject(
-    hasDefaultFilesystem ? { ...shape, default_fs: z.optional(z.enum(FILESYSTEM_NAMES)) } : shape,
-  );
+  const filesystem = { default_fs: z.optional(z.enum(FILESYSTEM_NAMES)) };
+  if (!backend) return z.strictObject({ ...shape, ...filesystem, quota: z.optional(text) });
+  return z.strictObject({
+    ...shape,
+    ...(backend.hasDefaultFilesystem && filesystem),
+    ...(backend.quotas.length > 0 && { quota: z.optional(z.enum(backend.quotas as [string, ...string[]])) }),
+  });
 }

@@ -1,11 +1,34 @@
-import type { Limits } from "../backends/backend.ts";
+import type { Backend, Limits } from "../backends/backend.ts";
 import { MosaicError } from "../base/errors.ts";
+import { NAME_LIMITS } from "../base/names.ts";
 import { formatSize } from "../base/size.ts";
 import type { FilesystemName } from "../filesystems/registry.ts";
 import type { Kind, VolumeRecord } from "../location/record.ts";
+import type { Feature, MosaicLimits } from "./results.ts";
+
+/** What a backend can do, read off its members. */
+export function listFeatures({ clone, block, resize }: Backend): Feature[] {
+  return [
+    ...(clone ? ["clone" as const] : []),
+    ...(block ? ["bdev" as const] : []),
+    ...(resize ? ["volsize" as const] : []),
+  ];
+}
+
+/** What volumes of a backend can be, and the rule for names. */
+export function describeLimits({ limits, resize }: Backend): MosaicLimits {
+  const { sizeStepBytes: sizeMinBytes, ...rest } = limits;
+  return {
+    ...rest,
+    sizeStepBytes: sizeMinBytes,
+    sizeMinBytes,
+    sizesAreKept: resize !== undefined,
+    names: NAME_LIMITS,
+  };
+}
 
 /** Throws UNSUPPORTED for a kind that the backend has not, INVALID_ARGUMENT for a size that cannot be. */
-export function requirePossible(record: VolumeRecord, limits: Limits): void {
+export function requirePossible(record: VolumeRecord, limits: Limits, sizesAreKept: boolean): void {
   requireKind(record.backend, record.kind, limits);
   const { sizeBytes } = record;
   if (sizeBytes !== null && !(Number.isSafeInteger(sizeBytes) && sizeBytes > 0)) {
@@ -13,7 +36,9 @@ export function requirePossible(record: VolumeRecord, limits: Limits): void {
       sizeBytes: String(sizeBytes),
     });
   }
-  if (limits.sizeIsEnforced) requireSize(record, limits);
+  if (sizeBytes === null && limits.sizeIsRequired)
+    throw invalid(`a ${record.backend} volume needs a size, such as 512M`, { missing: "size" });
+  if (sizeBytes !== null && sizesAreKept) requireSize(record.filesystem, sizeBytes, limits);
 }
 
 /** Throws UNSUPPORTED for a kind that the backend has not. */
@@ -23,14 +48,17 @@ export function requireKind(backend: string, kind: Kind, { kinds }: Limits): voi
   throw new MosaicError("UNSUPPORTED", message, { kind, kinds });
 }
 
-function requireSize({ backend, sizeBytes, filesystem }: VolumeRecord, limits: Limits): void {
-  const { sizeStepBytes, filesystems } = limits;
-  if (sizeBytes === null)
-    throw invalid(`a ${backend} volume needs a size, such as 512M`, { missing: "size" });
+/** Throws INVALID_ARGUMENT for a size that a volume with this filesystem inside cannot have. */
+export function requireSize(filesystem: string | null, sizeBytes: number, limits: Limits): void {
+  const { sizeStepBytes, sizeMaxBytes, filesystems } = limits;
   if (sizeBytes % sizeStepBytes !== 0) {
     const next = Math.ceil(sizeBytes / sizeStepBytes) * sizeStepBytes;
     const rule = `sizes here are multiples of ${sizeStepBytes} bytes; the next is ${next}`;
     throw invalid(`invalid size ${sizeBytes}: ${rule}`, { sizeBytes, sizeStepBytes });
+  }
+  if (sizeBytes > sizeMaxBytes) {
+    const rule = `the largest here is ${sizeMaxBytes} bytes (${formatSize(sizeMaxBytes)})`;
+    throw invalid(`invalid size ${formatSize(sizeBytes)}: ${rule}`, { sizeBytes, sizeMaxBytes });
   }
   const minimumBytes = filesystems[filesystem as FilesystemName] ?? sizeStepBytes;
   if (sizeBytes >= minimumBytes) return;

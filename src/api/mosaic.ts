@@ -5,16 +5,21 @@ import { formatSize } from "../base/size.ts";
 import type { Kind, VolumeRecord } from "../location/record.ts";
 import { requireVolume, type VolumeAddress } from "../location/volumes.ts";
 import { type Steps, shellQuote } from "../system/steps.ts";
+import { checkMosaic } from "./checking.ts";
 import type { Config } from "./config.ts";
-import { requireKind, requirePossible } from "./limits.ts";
+import { describeHost } from "./host.ts";
+import { describeLimits, listFeatures, requireKind, requirePossible, requireSize } from "./limits.ts";
 import { mountMetadata, mountVolume } from "./mounting.ts";
 import {
   type AdoptReport,
+  type CheckReport,
   describeVolume,
   type Existence,
   type Feature,
+  type HostInfo,
   type MosaicInfo,
   type Notify,
+  type VolumeDetails,
   type VolumeInfo,
 } from "./results.ts";
 import { parseSavedList } from "./savedlist.ts";
@@ -45,12 +50,33 @@ export class Mosaic implements AsyncDisposable {
     return this.config.mosaicName;
   }
 
-  /** What the mosaic is and can do. Never throws. @example mosaic.info().features.includes("clone") */
+  /** What the mosaic is and can do, and the space of its location. @example mosaic.info().features.includes("clone") */
   info(): MosaicInfo {
-    const { clone, block } = this.backend;
-    const features: Feature[] = [...(clone ? ["clone" as const] : []), ...(block ? ["bdev" as const] : [])];
     const { mosaicName: name, backend: type, location, file: config } = this.config;
-    return { name, type, location, config, features, kinds: this.backend.limits.kinds };
+    const limits = describeLimits(this.backend);
+    return {
+      name,
+      type,
+      location,
+      config,
+      features: listFeatures(this.backend),
+      limits,
+      space: this.backend.space(),
+    };
+  }
+
+  /** The kernel and the tools that the mosaic uses, with their versions. @example (await mosaic.host()).kernel.release */
+  host(): Promise<HostInfo> {
+    return describeHost(this.steps, this.config);
+  }
+
+  /**
+   * Looks for what is wrong: with the host, with left-overs of killed runs, with records, with devices. Changes nothing,
+   * or with `repair` mends what can be mended without a loss. Throws PERMISSION_DENIED.
+   * @example const { problems, findings } = await mosaic.check()
+   */
+  check(options: { repair?: boolean } = {}): Promise<CheckReport> {
+    return checkMosaic(this.config, this.backend, options.repair ?? false);
   }
 
   /** All volumes with their use at this moment. Throws PERMISSION_DENIED. @example for (const { name } of mosaic.listVolumes()) console.log(name) */
@@ -78,6 +104,17 @@ export class Mosaic implements AsyncDisposable {
     return this.doing("find", name, (address) => requireVolume(address, this.backend.find(address)));
   }
 
+  /** All about a volume: its record, its sizes, who holds it. Throws NOT_FOUND. @example (await mosaic.statVolume("web")).exclusiveBytes */
+  statVolume(name: string): Promise<VolumeDetails> {
+    return this.doing("look at", name, async (address) => {
+      const { record, ...stat } = await this.backend.stat(address);
+      const records = [...this.backend.list()];
+      const names = new Map(records.map((other) => [other.id, other.name]));
+      const clones = records.filter(({ parentId }) => parentId === record.id).map((clone) => clone.name);
+      return { ...describeVolume(record, this.backend.survey()(record), names), clones, ...stat };
+    });
+  }
+
   /** Opens a volume to work with it. Throws NOT_FOUND. @example const web = await mosaic.openVolume("web") */
   async openVolume(name: string): Promise<Volume> {
     return new Volume(this, await this.getVolume(name));
@@ -94,9 +131,10 @@ export class Mosaic implements AsyncDisposable {
         ...this.newRecord(address, options.kind),
         sizeBytes: options.sizeBytes ?? null,
       };
-      requirePossible(record, this.backend.limits);
+      requirePossible(record, this.backend.limits, this.backend.resize !== undefined);
+      if (record.sizeBytes !== null && this.backend.sizeObstacle) throw this.backend.sizeObstacle;
       await this.backend.create(record);
-      if (record.sizeBytes !== null && !this.backend.limits.sizeIsEnforced) {
+      if (record.sizeBytes !== null && !this.backend.resize) {
         const size = formatSize(record.sizeBytes);
         this.notify(
           `note: ${this.config.backend} does not limit the size of volumes: ${size} is recorded, not enforced`,
@@ -132,6 +170,22 @@ export class Mosaic implements AsyncDisposable {
   /** Destroys a volume and its data; its clones stay. Throws NOT_FOUND, BUSY with the holders. @example await mosaic.dropVolume("web") */
   dropVolume(name: string): Promise<void> {
     return this.doing("drop", name, (address) => this.backend.drop(address));
+  }
+
+  /**
+   * Gives a volume another size, also while it is mounted; smaller only with `shrink`. What a killed run began is completed
+   * by the same call. Throws UNSUPPORTED, INVALID_ARGUMENT, NOT_FOUND, BUSY, NO_SPACE, TOOL_FAILED when less than what
+   * is used was asked.
+   * @example await mosaic.resizeVolume("web", parseSize("2G"))
+   */
+  resizeVolume(name: string, sizeBytes: number, options: { shrink?: boolean } = {}): Promise<VolumeRecord> {
+    return this.doing("resize", name, (address) => {
+      const { resize, sizeObstacle, limits } = this.backend;
+      const why = `the sizes of ${this.config.backend} volumes are not kept here`;
+      if (!resize) throw sizeObstacle ?? unsupported("volsize", why);
+      requireSize(null, sizeBytes, limits);
+      return resize(address, sizeBytes, { shrink: options.shrink ?? false });
+    });
   }
 
   /** Makes a block device that stays until it is detached; gives its path. Throws UNSUPPORTED, BUSY. @example await mosaic.attachVolume("vm1") */

@@ -24,10 +24,19 @@ export interface OpenOptions {
  * @example await using mosaic = await openMosaic("vm");
  */
 export async function openMosaic(nameOrPath: string, options: OpenOptions = {}): Promise<Mosaic> {
+  return openConfigured(await loadConfig(nameOrPath), options);
+}
+
+/** The config that a name or path leads to. Throws NOT_FOUND, INVALID_CONFIG. */
+export async function loadConfig(nameOrPath: string): Promise<Config> {
   const file = readConfigFile(nameOrPath);
   // The YAML and schema libraries cost time to load, so only what reads a config loads them.
   const { parseConfig } = await import("./config.ts");
-  const config = parseConfig(file);
+  return parseConfig(file);
+}
+
+/** Opens the mosaic of a config. Throws what `openMosaic` throws for a location. */
+export function openConfigured(config: Config, options: OpenOptions = {}): Mosaic {
   requireLocation(config);
   const steps = options.steps ?? directSteps;
   const backend = BACKENDS[config.backend].open({
@@ -35,6 +44,7 @@ export async function openMosaic(nameOrPath: string, options: OpenOptions = {}):
     location: config.location,
     layoutPath: config.layoutPath,
     requireMount: config.requireMount,
+    quota: config.quota,
     lockTimeoutMs: options.lockTimeoutMs ?? 30_000,
     wrongLocation: (found, expected) =>
       config.faultAt("location", `location: expected ${expected}, found ${found}`),

@@ -1,6 +1,8 @@
-import type { Usage } from "../backends/backend.ts";
+import type { Space, Usage, VolumeStat } from "../backends/backend.ts";
 import type { MosaicError } from "../base/errors.ts";
+import type { Finding } from "../location/finding.ts";
 import type { Kind, VolumeRecord } from "../location/record.ts";
+import type { KernelFeature } from "../system/kernel.ts";
 
 // What the methods of a mosaic answer, as objects of JSON values.
 
@@ -14,7 +16,65 @@ export interface MosaicInfo {
   readonly location: string;
   readonly config: string;
   readonly features: readonly Feature[];
+  readonly limits: MosaicLimits;
+  readonly space: Space;
+}
+
+/** What volumes of a mosaic can be. Sizes are bytes. */
+export interface MosaicLimits {
   readonly kinds: readonly Kind[];
+  /** Whether a volume never holds more than its size. */
+  readonly sizesAreKept: boolean;
+  readonly sizeIsRequired: boolean;
+  readonly sizeMinBytes: number;
+  readonly sizeMaxBytes: number;
+  readonly sizeStepBytes: number;
+  /** The filesystems that volumes of kind fs can have inside, and the smallest volume for each. */
+  readonly filesystems: Readonly<Record<string, number>>;
+  readonly names: {
+    readonly maxBytes: number;
+    readonly groupMaxBytes: number;
+    readonly maxGroups: number;
+    /** What each group of a name matches. */
+    readonly groupPattern: string;
+  };
+}
+
+/** What of the host a mosaic uses. */
+export interface HostInfo {
+  readonly kernel: { readonly release: string; readonly features: readonly KernelFeature[] };
+  readonly packages: readonly PackageInfo[];
+}
+
+/** A package of tools; `version` is null when a tool of it is missing. */
+export interface PackageInfo {
+  readonly name: string;
+  readonly version: string | null;
+  readonly tools: readonly string[];
+  readonly missing: readonly string[];
+}
+
+/** A volume in full. Sizes are bytes. */
+export interface VolumeDetails extends VolumeInfo, Omit<VolumeStat, "record"> {
+  /** The names of the volumes that were cloned from it. */
+  readonly clones: readonly string[];
+}
+
+/** What `check` found. */
+export interface CheckReport {
+  /** How many problems are left. */
+  readonly problems: number;
+  readonly findings: readonly CheckFinding[];
+}
+
+/** One thing that `check` found. */
+export interface CheckFinding extends Omit<Finding, "advice" | "adoptable" | "repair"> {
+  readonly advice: string | null;
+  /** Whether `check --repair` can mend it. */
+  readonly isRepairable: boolean;
+  readonly isRepaired: boolean;
+  /** Why a repair failed. */
+  readonly error: MosaicError | null;
 }
 
 /** A volume as `list` tells it: its record, and how it is used at this moment. */

@@ -6,6 +6,8 @@ import { parseStoredName, type StoredName, type VolumeName } from "../base/names
 export interface VolumeMap {
   /** The stored name for a name. Throws INVALID_ARGUMENT when the map does not match or gives no name. */
   map(name: VolumeName): StoredName;
+  /** Whether every name is its own stored name. */
+  readonly isIdentity: boolean;
 }
 
 /** A fault in the text of a volume map, at a character counted from 0. */
@@ -19,7 +21,7 @@ export class VolumeMapError extends Error {
 }
 
 /** The map of a config without one: every name is its own stored name. */
-export const identityMap: VolumeMap = { map: (name) => parseStoredName(name) };
+export const identityMap: VolumeMap = { map: (name) => parseStoredName(name), isIdentity: true };
 
 /** The map in a text of two words, a POSIX basic regular expression and its replacement. Throws VolumeMapError. */
 export function parseVolumeMap(text: string): VolumeMap {
@@ -33,7 +35,7 @@ export function parseVolumeMap(text: string): VolumeMap {
   }
   const bre = parseBreAt(pattern[0], pattern.index);
   const parts = parseReplacement(replacement[0], replacement.index, bre.groups);
-  return { map: (name) => mapName(bre, pattern[0], parts, name) };
+  return { map: (name) => mapName(bre, pattern[0], parts, name), isIdentity: false };
 }
 
 /** Text, or the number of a group. */

@@ -1,5 +1,7 @@
 import type { MosaicError } from "../base/errors.ts";
+import type { FilesystemUse } from "../filesystems/filesystem.ts";
 import type { FilesystemName } from "../filesystems/registry.ts";
+import type { Finding } from "../location/finding.ts";
 import type { Kind, VolumeRecord } from "../location/record.ts";
 import type { Found, LockedVolume, VolumeAddress } from "../location/volumes.ts";
 import type { DirectoryPlace, Holder } from "../system/holders.ts";
@@ -15,6 +17,8 @@ import type { Steps } from "../system/steps.ts";
 export interface BackendCore {
   /** What volumes can be made of. */
   readonly limits: Limits;
+  /** The space that volumes are made in. */
+  space(): Space;
   /** The directory that holds the mosaic's metadata. Throws NOT_FOUND when the layout's directory is not there. */
   metadata(): DirectoryPlace & { readonly fd: number };
   /** Makes an empty volume with this record. Throws ALREADY_EXISTS, NO_SPACE. */
@@ -29,13 +33,49 @@ export interface BackendCore {
   adopt(record: VolumeRecord): Promise<VolumeRecord>;
   /** Looks at the kernel once; the function says for each volume how it is used at that moment. */
   survey(): (record: VolumeRecord) => Usage;
+  /** How large a volume is and what it takes, and who holds it; takes no lock. Throws NOT_FOUND, DAMAGED. */
+  stat(address: VolumeAddress): Promise<VolumeStat>;
+  /** What is wrong, or worth knowing, at the location; changes nothing, a finding's `repair` does. */
+  check(): AsyncIterable<Finding>;
   /** Makes a writable copy-on-write copy, whose record `makeRecord` makes from the origin's. Throws NOT_FOUND, ALREADY_EXISTS, UNSUPPORTED, NO_SPACE. */
   readonly clone?: (
     origin: VolumeAddress,
     makeRecord: (origin: VolumeRecord) => VolumeRecord,
   ) => Promise<VolumeRecord>;
+  /**
+   * Gives a volume another size, also one that is in use; gives the record as written. It is there when sizes are kept:
+   * then a volume never holds more than its size. A run that was killed is completed by the same call. Throws NOT_FOUND,
+   * BUSY, UNSUPPORTED for a shrink that cannot be, INVALID_ARGUMENT for one that was not allowed, TOOL_FAILED, NO_SPACE.
+   */
+  readonly resize?: (
+    address: VolumeAddress,
+    sizeBytes: number,
+    options: ResizeOptions,
+  ) => Promise<VolumeRecord>;
+  /** Why sizes are not kept although the config asks for it: UNAVAILABLE with what to do. Then there is no `resize`. */
+  readonly sizeObstacle?: MosaicError | undefined;
   /** Ends the use of the location. */
   close(): void;
+}
+
+/** How a volume is resized. */
+export interface ResizeOptions {
+  /** Whether it may become smaller. */
+  readonly shrink: boolean;
+}
+
+/** What a volume takes, in bytes. */
+export interface VolumeStat {
+  readonly record: VolumeRecord;
+  /** What its users see as its size; null when nothing limits it. */
+  readonly virtualBytes: number | null;
+  /** What it takes of the location, shared data included. */
+  readonly allocatedBytes: number;
+  /** What a drop would free; null when it cannot be told. */
+  readonly exclusiveBytes: number | null;
+  /** The filesystem in it; null for a disk, for a directory, and where it cannot be told without a mount. */
+  readonly inside: FilesystemUse | null;
+  readonly holders: readonly Holder[];
 }
 
 /** A volume nobody can reach is no volume: there is at least one way in. */
@@ -88,12 +128,32 @@ export interface DirectoryAccess {
 /** What volumes of a backend can be. */
 export interface Limits {
   readonly kinds: readonly Kind[];
-  /** Whether a size limits what a volume holds; where not, it is optional and only recorded. */
-  readonly sizeIsEnforced: boolean;
-  /** Sizes are multiples of this, in bytes; 1 where sizes are not enforced. */
+  /** Whether a volume must be given a size. */
+  readonly sizeIsRequired: boolean;
+  /** Sizes are multiples of this, in bytes. */
   readonly sizeStepBytes: number;
+  /** The largest size, in bytes. */
+  readonly sizeMaxBytes: number;
   /** The filesystems that volumes of kind fs can have inside, and the smallest volume for each, in bytes. */
   readonly filesystems: Readonly<Partial<Record<FilesystemName, number>>>;
+}
+
+/** What volumes that are directories can be. */
+export const TREE_LIMITS: Limits = {
+  kinds: ["fs"],
+  sizeIsRequired: false,
+  sizeStepBytes: 1,
+  sizeMaxBytes: Number.MAX_SAFE_INTEGER,
+  filesystems: {},
+};
+
+/** The space of a location in bytes, shared by everything on its filesystem. */
+export interface Space {
+  readonly filesystem: string;
+  readonly sizeBytes: number;
+  readonly usedBytes: number;
+  /** What can still be written, without what is reserved. */
+  readonly availableBytes: number;
 }
 
 /** How a volume is used at one moment, in every mount namespace. */
@@ -109,6 +169,8 @@ export interface BackendContext {
   readonly location: string;
   readonly layoutPath: string;
   readonly requireMount: boolean;
+  /** How the config wants the sizes of volumes kept; undefined when it does not say. */
+  readonly quota: string | undefined;
   readonly lockTimeoutMs: number;
   /** Makes the error for a location of the wrong kind, at its place in the config. */
   readonly wrongLocation: (found: string, expected: string) => MosaicError;

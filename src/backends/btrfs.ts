@@ -4,6 +4,7 @@ import {
   directoryAccess,
   findDirectoryHolders,
   locationMembers,
+  statDirectory,
   surveyDirectories,
 } from "../location/core.ts";
 import type { Form } from "../location/form.ts";
@@ -21,7 +22,7 @@ import {
 } from "../system/btrfs.ts";
 import { closeFd, setMode } from "../system/files.ts";
 import type { Steps } from "../system/steps.ts";
-import type { Backend, BackendContext } from "./backend.ts";
+import { type Backend, type BackendContext, TREE_LIMITS } from "./backend.ts";
 
 const SUBVOLUME_INODE = 256n;
 
@@ -36,7 +37,7 @@ export function openBtrfs(context: BackendContext): Backend {
   const store: Store = { ...context, location, form: subvolumeForm(location) };
   return {
     ...locationMembers(store),
-    limits: { kinds: ["fs"], sizeIsEnforced: false, sizeStepBytes: 1, filesystems: {} },
+    limits: TREE_LIMITS,
     create: (record) =>
       publishVolume(store, record, async (operation) => {
         await createSubvolume(steps, operation.volumePath, operation.fd);
@@ -44,6 +45,7 @@ export function openBtrfs(context: BackendContext): Backend {
       }),
     adopt: (record) => adoptVolume(store, record, async () => record),
     survey: () => surveyDirectories(location),
+    stat: (address) => statDirectory(store, address),
     directory: directoryAccess(store),
     async clone(origin, makeRecord) {
       const volume = await lockOrigin(store, origin);

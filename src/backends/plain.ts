@@ -3,6 +3,7 @@ import {
   directoryAccess,
   findDirectoryHolders,
   locationMembers,
+  statDirectory,
   surveyDirectories,
 } from "../location/core.ts";
 import type { Form } from "../location/form.ts";
@@ -10,7 +11,7 @@ import { type Location, openLocation } from "../location/location.ts";
 import { removeTree } from "../location/removal.ts";
 import type { Store } from "../location/store.ts";
 import { makeDirectory } from "../system/files.ts";
-import type { Backend, BackendContext } from "./backend.ts";
+import { type Backend, type BackendContext, TREE_LIMITS } from "./backend.ts";
 
 /** Volumes are directories of any filesystem: no clone, no device, no limit of their size. */
 export function openPlain(context: BackendContext): Backend {
@@ -18,11 +19,12 @@ export function openPlain(context: BackendContext): Backend {
   const store: Store = { ...context, location, form: directoryForm(location) };
   return {
     ...locationMembers(store),
-    limits: { kinds: ["fs"], sizeIsEnforced: false, sizeStepBytes: 1, filesystems: {} },
+    limits: TREE_LIMITS,
     create: (record) =>
       publishVolume(store, record, (operation) => makeDirectory(context.steps, operation.volumePath, 0o700)),
     adopt: (record) => adoptVolume(store, record, async () => record),
     survey: () => surveyDirectories(location),
+    stat: (address) => statDirectory(store, address),
     directory: directoryAccess(store),
   };
 }

@@ -1,3 +1,5 @@
+import { type KernelFeature, listLoopFeatures } from "../system/kernel.ts";
+import type { Tool } from "../system/runner.ts";
 import type { Backend, BackendContext } from "./backend.ts";
 import { openBtrfs } from "./btrfs.ts";
 import { openLoop } from "./loop/loop.ts";
@@ -10,19 +12,42 @@ export interface BackendRow {
   readonly aliases: readonly string[];
   /** Whether its config has `default_fs`: the filesystem inside a volume. */
   readonly hasDefaultFilesystem: boolean;
+  /** What its config may say for `quota`: how the sizes of volumes are kept. */
+  readonly quotas: readonly string[];
+  /** The tools for it, beside those of the filesystem inside. */
+  readonly tools: readonly Tool[];
+  /** What it needs of the kernel, beside what every backend does. */
+  readonly kernelFeatures?: () => KernelFeature[];
   readonly open: (context: BackendContext) => Backend;
 }
 
 /** The backends by the name that configs and records use. */
 export const BACKENDS = {
-  plain: { summary: "directories", aliases: ["dir"], hasDefaultFilesystem: false, open: openPlain },
+  plain: {
+    summary: "directories",
+    aliases: ["dir"],
+    hasDefaultFilesystem: false,
+    quotas: ["project"],
+    tools: [],
+    open: openPlain,
+  },
   loop: {
     summary: "sparse image files on loop devices",
     aliases: ["fsimg"],
     hasDefaultFilesystem: true,
+    quotas: [],
+    tools: ["blkid", "find", "flock", "fsfreeze"],
+    kernelFeatures: listLoopFeatures,
     open: openLoop,
   },
-  btrfs: { summary: "btrfs subvolumes", aliases: [], hasDefaultFilesystem: false, open: openBtrfs },
+  btrfs: {
+    summary: "btrfs subvolumes",
+    aliases: [],
+    hasDefaultFilesystem: false,
+    quotas: ["simple", "qgroup"],
+    tools: ["btrfs", "find"],
+    open: openBtrfs,
+  },
 } as const satisfies Record<string, BackendRow>;
 
 /** The name of a backend. */

@@ -15,6 +15,14 @@ const COMPONENT_MAX_BYTES = 128;
 const DEPTH_MAX = 8;
 const COMPONENT = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
+/** The rule for names as data: bytes, groups between slashes, and what each group matches. */
+export const NAME_LIMITS = {
+  maxBytes: NAME_MAX_BYTES,
+  groupMaxBytes: COMPONENT_MAX_BYTES,
+  maxGroups: DEPTH_MAX,
+  groupPattern: COMPONENT.source,
+} as const;
+
 /** The rule for names in one sentence, for messages and documents. */
 export const NAME_RULE =
   "a name has letters, digits, '.', '_' and '-', starts with a letter or digit, may be grouped by '/', " +

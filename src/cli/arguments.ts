@@ -61,7 +61,7 @@ export async function parseCommand(argv: readonly string[]): Promise<Command> {
 /** The synopsis of an action, such as `moctl CONFIG drop VOLUME`. */
 export function synopsisOf(action: ActionName): string {
   const parts = Object.values(actionOf(action).arguments).map((argument) => {
-    const text = argument.flag ? `${argument.flag} ${argument.label}` : argument.label;
+    const text = argument.flag ? `${argument.flag} ${argument.label}`.trimEnd() : argument.label;
     return argument.isOptional ? `[${text}]` : text;
   });
   const optionsFirst = [...parts].sort((a, b) => Number(b.startsWith("[-")) - Number(a.startsWith("[-")));
@@ -72,16 +72,16 @@ export function synopsisOf(action: ActionName): string {
 function splitWords(argv: readonly string[]): Line {
   const words: string[] = [];
   const flags = new Map<string, string>();
-  const withValue = listFlagsWithValue();
+  const withValue = new Set(["--wait", ...listFlags(false)]);
+  const alone = new Set([...Object.keys(COMMON_FLAGS), ...listFlags(true)]);
   let fault: MosaicError | undefined;
   for (let index = 0; index < argv.length; index++) {
     const word = argv[index] ?? "";
     if (word === "--") return { words: [...words, ...argv.slice(index + 1)], flags, fault };
     const value = argv[index + 1];
     if (!word.startsWith("-") || word === "-") words.push(word);
-    else if (Object.hasOwn(COMMON_FLAGS, word) && !withValue.has(word)) flags.set(word, "");
-    else if (!withValue.has(word))
-      fault ??= unknownOption(word, [...withValue, ...Object.keys(COMMON_FLAGS)]);
+    else if (alone.has(word) && !withValue.has(word)) flags.set(word, "");
+    else if (!withValue.has(word)) fault ??= unknownOption(word, [...withValue, ...alone]);
     else if (value === undefined) fault ??= missingValue(word);
     else flags.set(argv[index++] ?? "", value);
   }
@@ -95,11 +95,12 @@ interface Line {
   readonly fault: MosaicError | undefined;
 }
 
-function listFlagsWithValue(): Set<string> {
-  const own = ACTION_NAMES.flatMap((name) =>
-    Object.values(actionOf(name).arguments).flatMap((argument) => argument.flag ?? []),
+/** The flags of all actions that stand alone, or those that have a value. */
+function listFlags(isSwitch: boolean): string[] {
+  const all = ACTION_NAMES.flatMap((name) => Object.values(actionOf(name).arguments));
+  return all.flatMap(({ flag, isSwitch: standsAlone = false }) =>
+    flag !== undefined && standsAlone === isSwitch ? [flag] : [],
   );
-  return new Set(["--wait", ...own]);
 }
 
 function missingValue(flag: string): MosaicError {
@@ -128,6 +129,7 @@ async function readValues(
 }
 
 async function parseArgument(argument: Argument, text: string): Promise<unknown> {
+  if (argument.isSwitch) return true;
   if (argument.isJsonFile) return readJsonFile(text);
   if (!argument.choices) return argument.parse ? argument.parse(text) : text;
   const choice = text === "" ? undefined : argument.choices.find((candidate) => candidate.startsWith(text));

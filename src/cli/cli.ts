@@ -1,5 +1,4 @@
-import { type ActionName, runAction } from "../api/actions.ts";
-import type { OpenOptions } from "../api/open.ts";
+import { actionOf } from "../api/actions.ts";
 import { asMosaicError, type MosaicError } from "../base/errors.ts";
 import { cancellableSteps, directSteps, loggedSteps, plannedSteps, type Steps } from "../system/steps.ts";
 import { type Command, type Options, parseCommand, parseOptions } from "./arguments.ts";
@@ -38,7 +37,9 @@ async function runCommand(command: Command, options: Options, environment: Envir
   const planned: string[] = [];
   const notes: string[] = [];
   const steps = chooseSteps(options, environment.signal, planned);
-  const result = await runOn(command.mosaic, command.action, command.values, {
+  // What works on storage is loaded only when it is needed: the help and the version start without it.
+  const { performAction } = await import("../api/perform.ts");
+  const result = await performAction(command.mosaic, command.action, command.values, {
     steps,
     notify: options.json ? (note) => notes.push(note) : writeDiagnostic,
     lockTimeoutMs: options.waitSeconds * 1000,
@@ -54,19 +55,8 @@ async function runCommand(command: Command, options: Options, environment: Envir
       ? toJson(notes.length > 0 ? { ...result, notes } : result)
       : formatText(command.action, result),
   );
-  return status || firstFailure(result);
-}
-
-async function runOn(
-  name: string,
-  action: ActionName,
-  values: Readonly<Record<string, unknown>>,
-  options: OpenOptions,
-): Promise<object> {
-  // What works on storage is loaded only when it is needed: the help and the version start without it.
-  const { openMosaic } = await import("../api/open.ts");
-  await using mosaic = await openMosaic(name, options);
-  return await runAction(mosaic, action, values);
+  const failure = actionOf(command.action).failureOf?.(result);
+  return status || (failure ? EXIT_CODES[failure] : 0);
 }
 
 function chooseSteps(options: Options, signal: AbortSignal, planned: string[]): Steps {
@@ -74,13 +64,6 @@ function chooseSteps(options: Options, signal: AbortSignal, planned: string[]): 
   const log = (text: string, durationMs: number) =>
     writeDiagnostic(`${durationMs.toFixed(1).padStart(8)} ms  ${text}`);
   return cancellableSteps(options.verbose ? loggedSteps(directSteps, log) : directSteps, signal);
-}
-
-/** An action on several volumes reports those that failed in its result; its exit status is that of the first. */
-function firstFailure(result: object): number {
-  const { failed } = result as { failed?: { error: MosaicError }[] };
-  const [first] = failed ?? [];
-  return first ? EXIT_CODES[first.error.code] : 0;
 }
 
 function reportError(error: MosaicError, options: Options): number {

@@ -34,7 +34,10 @@ function formatActionHelp(name: ActionName): string {
   const action = actionOf(name);
   const rows = Object.values(action.arguments).map(
     (argument) =>
-      [argument.flag ? `${argument.flag} ${argument.label}` : argument.label, argument.summary] as const,
+      [
+        argument.flag ? `${argument.flag} ${argument.label}`.trimEnd() : argument.label,
+        argument.summary,
+      ] as const,
   );
   const others = action.aliases ? [`Another word for it is ${action.aliases.join(", ")}.`, ""] : [];
   return [

@@ -1,6 +1,16 @@
 import type { ActionName } from "../api/actions.ts";
-import type { AdoptReport, Existence, MosaicInfo, VolumeInfo } from "../api/results.ts";
+import type {
+  AdoptReport,
+  CheckReport,
+  Existence,
+  HostInfo,
+  MosaicInfo,
+  VolumeDetails,
+  VolumeInfo,
+} from "../api/results.ts";
 import { formatSize } from "../base/size.ts";
+import { alignColumns, escapeControls } from "./columns.ts";
+import { formatDetails, formatMosaic } from "./describe.ts";
 
 /** What a person or script reads of an action's result: the lines that the first mosaic printed, or nothing. */
 export function formatText(action: ActionName, result: object): string {
@@ -8,7 +18,11 @@ export function formatText(action: ActionName, result: object): string {
     case "attach":
       return `Device: ${(result as { device: string }).device}\n`;
     case "info":
-      return `features:${(result as MosaicInfo).features.map((feature) => ` ${feature}`).join("")}\n`;
+      return "features" in result
+        ? formatMosaic(result as MosaicInfo & { host: HostInfo })
+        : formatDetails(result as VolumeDetails);
+    case "check":
+      return formatReport(result as CheckReport);
     case "have":
       return `${(result as Existence).name} exists: ${(result as Existence).exists ? "yes" : "no"}\n`;
     case "list":
@@ -48,19 +62,19 @@ function formatAdoptReport(report: AdoptReport): string {
   return `adopted: ${report.adopted.length}, unchanged: ${report.unchanged.length}, failed: ${report.failed.length}\n${failed.join("")}`;
 }
 
-function alignColumns(table: readonly (readonly string[])[]): string {
-  // A mount point may have any character: none of them may forge a line or reach the terminal.
-  const rows = table.map((row) => row.map((cell) => cell.replaceAll(/\p{C}/gu, escapeCharacter)));
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  const lines = rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join("  ")
-      .trimEnd(),
-  );
-  return `${lines.join("\n")}\n`;
-}
-
-function escapeCharacter(character: string): string {
-  return [...Buffer.from(character)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
+/** One line for each finding, with what mends it, and a last one with the numbers. */
+function formatReport({ findings, problems }: CheckReport): string {
+  const rows = findings.map((finding) => {
+    const state = finding.isRepaired ? "repaired" : finding.severity;
+    const failure = finding.error ? `; the repair failed: ${finding.error.message}` : "";
+    const advice = finding.isRepaired || finding.advice === null ? "" : ` (${finding.advice})`;
+    const repair =
+      finding.isRepairable && !finding.isRepaired && !finding.error ? " (--repair mends it)" : "";
+    return escapeControls(
+      `${state}: ${finding.code}: ${finding.subject}: ${finding.message}${failure}${advice}${repair}`,
+    );
+  });
+  const repaired = findings.filter(({ isRepaired }) => isRepaired).length;
+  const notes = findings.filter(({ severity }) => severity === "note").length;
+  return `${[...rows, `problems: ${problems}, repaired: ${repaired}, notes: ${notes}`].join("\n")}\n`;
 }

@@ -8,6 +8,7 @@ import { replayLog } from "./replay.ts";
 export const btrfs: Filesystem = {
   name: "btrfs",
   minimumBytes: 128 * 1024 ** 2,
+  tools: ["mkfs.btrfs", "btrfs", "btrfstune"],
   async make(steps, path, lockFd) {
     await runTool(steps, "mkfs.btrfs", ["-q", path], { fds: [lockFd] });
   },

@@ -10,6 +10,7 @@ const MAKE = ["-q", "-O", "metadata_csum,metadata_csum_seed", "-E", "lazy_itable
 export const ext4: Filesystem = {
   name: "ext4",
   minimumBytes: 8 * 1024 ** 2,
+  tools: ["mkfs.ext4", "tune2fs", "e2fsck"],
   async make(steps, path, lockFd) {
     await runTool(steps, "mkfs.ext4", [...MAKE, path], { fds: [lockFd] });
   },

@@ -8,6 +8,7 @@ import { replayLog } from "./replay.ts";
 export const xfs: Filesystem = {
   name: "xfs",
   minimumBytes: 300 * 1024 ** 2,
+  tools: ["mkfs.xfs", "xfs_admin"],
   async make(steps, path, lockFd) {
     await runTool(steps, "mkfs.xfs", ["-q", path], { fds: [lockFd] });
   },

@@ -6,10 +6,11 @@ import { describeHolder, type Holder } from "../system/holders.ts";
 import { getAttribute, removeAttribute } from "../system/libc.ts";
 import type { Steps } from "../system/steps.ts";
 import type { Location } from "./location.ts";
-import { fullDiskTrash, type Operation, openOperation, sweep } from "./operation.ts";
+import { fullDiskTrash, type Operation, openOperation } from "./operation.ts";
 import { makeParents, PARENT_ATTRIBUTE, pruneParents } from "./parents.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
+import { sweep } from "./sweep.ts";
 import {
   alreadyVolume,
   findVolume,

@@ -1,20 +1,23 @@
-import { constants } from "node:fs";
+import { constants, statfsSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
-import { hasErrno } from "../system/errno.ts";
+import { calling, hasErrno } from "../system/errno.ts";
 import { closeFd } from "../system/files.ts";
 import { type DirectoryPlace, findDirectoryMounts, findProcesses, type Holder } from "../system/holders.ts";
 import { openBeneath } from "../system/libc.ts";
 import { isAtOrBelow, readAllMounts } from "../system/mounts.ts";
 import { dropVolume } from "./changes.ts";
+import { checkLocation } from "./check.ts";
 import { type Location, placeInFilesystem } from "./location.ts";
 import type { VolumeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
+import { measureTree } from "./tree.ts";
 import {
   type Found,
   findVolume,
   type LockedVolume,
   listVolumes,
   lockVolume,
+  openVolume,
   type VolumeAddress,
 } from "./volumes.ts";
 
@@ -25,9 +28,11 @@ export function locationMembers(store: Store) {
   const { location, form } = store;
   return {
     metadata: () => openMetadata(location),
+    space: () => measureSpace(location),
     find: (address: VolumeAddress): Found => findVolume(location, form, address.storedName),
     list: () => listVolumes(location, form),
     drop: (address: VolumeAddress) => dropVolume(store, address),
+    check: () => checkLocation(store),
     close: () => closeFd(location.fd),
   };
 }
@@ -48,6 +53,18 @@ export async function findDirectoryHolders(location: Location, path: string): Pr
   return [...findDirectoryMounts(place), ...findProcesses(path, (open) => isAtOrBelow(open, path))];
 }
 
+/** What a volume that is a directory takes, and who holds it. */
+export async function statDirectory(store: Store, address: VolumeAddress) {
+  const volume = openVolume(store, address);
+  try {
+    const use = await measureTree(store.steps, store.location, volume.path);
+    const holders = await store.form.holders(volume.path, volume.fd);
+    return { record: volume.record, virtualBytes: null, ...use, inside: null, holders };
+  } finally {
+    volume.close();
+  }
+}
+
 /** How directories are used now. */
 export function surveyDirectories(location: Location) {
   const mounts = readAllMounts();
@@ -55,6 +72,16 @@ export function surveyDirectories(location: Location) {
     attachedAs: null,
     mounts: findDirectoryMounts(placeInFilesystem(location, `${location.path}/${record.storedName}`), mounts),
   });
+}
+
+function measureSpace({ path, mount }: Location) {
+  const { bsize, blocks, bfree, bavail } = calling("statfs", path, () => statfsSync(path));
+  return {
+    filesystem: mount.filesystem,
+    sizeBytes: blocks * bsize,
+    usedBytes: (blocks - bfree) * bsize,
+    availableBytes: bavail * bsize,
+  };
 }
 
 function openMetadata(location: Location): DirectoryPlace & { readonly fd: number } {

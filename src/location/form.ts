@@ -1,6 +1,7 @@
 import type { BigIntStats } from "node:fs";
 import type { Holder } from "../system/holders.ts";
 import type { Steps } from "../system/steps.ts";
+import type { Kind } from "./record.ts";
 
 /** What a backend keeps in its location for one volume: a directory, an image file, a subvolume. */
 export interface Form {
@@ -10,6 +11,8 @@ export interface Form {
   readonly description: string;
   /** Whether the object with this status has the form. */
   matches(status: BigIntStats): boolean;
+  /** The kind that an object would be as a volume; fs when absent. */
+  kindOf?(steps: Steps, path: string): Promise<Kind>;
   /** Who holds the object at `path`, open as `fd`. */
   holders(path: string, fd: number): Promise<Holder[]>;
   /** Makes the object ready to be moved away; gives what takes that back. */

@@ -33,20 +33,29 @@ function lockedError(fd: number, path: string, subject: string, timeoutMs: numbe
   );
 }
 
+/** Whether somebody has the lock of an open file, found out without a try that would be in the way of others. */
+export function isLocked(fd: number, path: string): boolean {
+  return listLockTakers(fd, path).length > 0;
+}
+
 /**
- * The pids in /proc/locks for a file, which has there the device of its filesystem in hexadecimal: proc_locks(5). The
- * process that took the lock may be gone, and one that inherited it may have it.
+ * The pids in /proc/locks for a file, which has there the device of its filesystem in hexadecimal: proc_locks(5). One
+ * that ended is 0 there: a process that inherited the lock has it.
  */
-function findLockOwners(fd: number, path: string): number[] {
+function listLockTakers(fd: number, path: string): number[] {
   const [major = 0, minor = 0] = findMountOf(fd).device.split(":").map(Number);
   const hexadecimal = (number: number) => number.toString(16).padStart(2, "0");
   const file = `${hexadecimal(major)}:${hexadecimal(minor)}:${findStatus(path)?.ino}`;
-  const takers = readFileSync("/proc/locks", "utf8")
+  return readFileSync("/proc/locks", "utf8")
     .split("\n")
     .map((line) => line.trim().split(/\s+/))
     .filter((fields) => fields[1] === "FLOCK" && fields[5] === file)
-    .map((fields) => Number(fields[4]))
-    .filter((pid) => existsSync(`/proc/${pid}`));
+    .map((fields) => Number(fields[4]));
+}
+
+/** The processes that have a lock: those that took it or, where they are gone, those that have the file open. */
+function findLockOwners(fd: number, path: string): number[] {
+  const takers = listLockTakers(fd, path).filter((pid) => pid > 0 && existsSync(`/proc/${pid}`));
   if (takers.length > 0) return [...new Set(takers)];
   const holders = findProcesses(path, (open) => open === path);
   return holders.flatMap((holder) => (holder.kind === "process" ? [holder.pid] : []));

@@ -4,26 +4,20 @@ import {
   closeFd,
   fileKeyOf,
   findStatus,
-  listDirectory,
   makeDirectory,
   openDirectory,
-  openPath,
   removeEmptyDirectory,
-  removeFile,
   toFileKey,
 } from "../system/files.ts";
-import { getAttribute, tryLock } from "../system/libc.ts";
+import { tryLock } from "../system/libc.ts";
 import type { Steps } from "../system/steps.ts";
-import type { Form } from "./form.ts";
 import type { Location } from "./location.ts";
-import { pruneParents } from "./parents.ts";
-import { parseRecord, RECORD_ATTRIBUTE } from "./record.ts";
 
 // Every change of a volume works in a directory of its own, `.mosaic/<id>/`, whose flock it holds: what it builds is
 // there before it is published, and what it drops is there before it is removed. An operation directory whose lock is
 // free was left by a killed run; the next mutating command sweeps it.
 
-const WORK_DIRECTORY = ".mosaic";
+const WORK_DIRECTORY_NAME = ".mosaic";
 /** Where a drop puts a volume when the disk is too full to make a directory. */
 const FULL_DISK_TRASH = ".mosaic.drop";
 
@@ -40,7 +34,7 @@ export interface Operation {
 
 /** Starts an operation. Throws NO_SPACE on a full disk, DAMAGED when `.mosaic` is not a directory of root's. */
 export async function openOperation(steps: Steps, location: Location): Promise<Operation> {
-  const work = `${location.path}/${WORK_DIRECTORY}`;
+  const work = workDirectory(location);
   for (;;) {
     await makeWorkDirectory(steps, work);
     const path = `${work}/${crypto.randomUUID()}`;
@@ -62,19 +56,14 @@ async function closeOperation(steps: Steps, work: string, path: string, fd: numb
   }
 }
 
+/** Where the directories of operations are, while there are any. */
+export function workDirectory(location: Location): string {
+  return `${location.path}/${WORK_DIRECTORY_NAME}`;
+}
+
 /** The place for a volume that is dropped while no operation directory can be made, of which there is one. */
 export function fullDiskTrash(location: Location): string {
   return `${location.path}/${FULL_DISK_TRASH}`;
-}
-
-/** Removes what killed runs left: nothing that somebody works on, nothing that somebody uses. */
-export async function sweep(steps: Steps, location: Location, form: Form): Promise<void> {
-  await sweepObject(steps, location, form, fullDiskTrash(location));
-  const work = `${location.path}/${WORK_DIRECTORY}`;
-  if (!findStatus(work)) return;
-  requireWorkDirectory(work);
-  for (const entry of listDirectory(work)) await sweepOperation(steps, location, form, `${work}/${entry}`);
-  await removeEmptyDirectory(steps, work);
 }
 
 async function makeWorkDirectory(steps: Steps, work: string): Promise<void> {
@@ -86,7 +75,8 @@ async function makeWorkDirectory(steps: Steps, work: string): Promise<void> {
   }
 }
 
-function requireWorkDirectory(work: string): void {
+/** Throws DAMAGED when `.mosaic` is there and not a directory of root's. */
+export function requireWorkDirectory(work: string): void {
   const status = findStatus(work);
   if (!status || (status.isDirectory() && status.uid === 0n && (status.mode & 0o077n) === 0n)) return;
   const message = `${quote(work)} is not a private directory of root's: look at it and remove it; mosaic makes its own`;
@@ -105,7 +95,7 @@ async function makeLockedDirectory(steps: Steps, path: string): Promise<number |
 }
 
 /** The locked descriptor of a directory; undefined when somebody else has the lock or it is not there any more. */
-function lockIfStill(path: string): number | undefined {
+export function lockIfStill(path: string): number | undefined {
   const fd = unlessErrno(["ENOENT", "ENOTDIR", "ELOOP"], () => openDirectory(path));
   if (fd === undefined) return undefined;
   if (tryLock(fd)) {
@@ -114,47 +104,4 @@ function lockIfStill(path: string): number | undefined {
   }
   closeFd(fd);
   return undefined;
-}
-
-async function sweepOperation(steps: Steps, location: Location, form: Form, path: string): Promise<void> {
-  const fd = lockIfStill(path);
-  if (fd === undefined) return;
-  try {
-    for (const entry of listDirectory(path)) {
-      if (entry === "parent") await removeEmptyDirectory(steps, `${path}/${entry}`);
-      else await sweepObject(steps, location, form, `${path}/${entry}`, fd);
-    }
-    await removeEmptyDirectory(steps, path);
-  } finally {
-    closeFd(fd);
-  }
-}
-
-/** What cannot be removed stays for `check`, which names it: the command that sweeps has another purpose. */
-async function sweepObject(
-  steps: Steps,
-  location: Location,
-  form: Form,
-  path: string,
-  lockFd?: number,
-): Promise<void> {
-  const status = findStatus(path);
-  if (!status) return;
-  // A second name of an image that is published: the other one stays.
-  const isSecondName = status.isFile() && status.nlink > 1n;
-  if (!isSecondName && !form.matches(status)) return;
-  const fd = unlessErrno(["ENOENT", "ELOOP", "ENXIO"], () => openPath(path));
-  try {
-    // A dropper without an operation directory has only the lock of the object itself.
-    if (fd === undefined || (lockFd === undefined && !tryLock(fd))) return;
-    if (isSecondName) return await removeFile(steps, path);
-    if ((await form.holders(path, fd)).length > 0) return;
-    const record = parseRecord(getAttribute(fd, RECORD_ATTRIBUTE) ?? Buffer.alloc(0));
-    if (record) await pruneParents(steps, location, record.storedName);
-    await form.remove(steps, path, lockFd ?? fd);
-  } catch (thrown) {
-    if (!(thrown instanceof MosaicError) || thrown.code === "CANCELLED") throw thrown;
-  } finally {
-    if (fd !== undefined) closeFd(fd);
-  }
 }

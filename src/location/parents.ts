@@ -66,6 +66,11 @@ export function isParent(path: string): boolean {
   return readMark(path) !== undefined;
 }
 
+/** Whether a directory was made by mosaic to hold volumes. */
+export function isMadeParent(path: string): boolean {
+  return readMark(path) === "made";
+}
+
 /** "a" and "a/b" for "a/b/c". */
 function listParents(name: StoredName): string[] {
   const components = name.split("/");

@@ -50,6 +50,19 @@ export function findVolume(location: Location, form: Form, name: StoredName): Fo
   }
 }
 
+/** Opens a volume without its lock, to look at it. Throws NOT_FOUND, DAMAGED. */
+export function openVolume({ location, form }: Store, address: VolumeAddress): LockedVolume {
+  const fd = openObject(location, address.storedName);
+  if (typeof fd !== "number") throw notFound(address, fd);
+  try {
+    const record = requireVolume(address, identify(form, address.storedName, fd));
+    return { path: `${location.path}/${address.storedName}`, fd, record, close: () => closeFd(fd) };
+  } catch (thrown) {
+    closeFd(fd);
+    throw thrown;
+  }
+}
+
 /** Opens a volume and takes its lock. Throws NOT_FOUND, LOCKED, DAMAGED. */
 export async function lockVolume(store: Store, address: VolumeAddress): Promise<LockedVolume> {
   const { location, form } = store;
@@ -127,7 +140,7 @@ export function alreadyVolume(record: VolumeRecord): MosaicError {
 }
 
 /** Opens what lies under a name, without touching devices or FIFOs and without following links. */
-function openObject(location: Location, name: StoredName): number | Found {
+export function openObject(location: Location, name: StoredName): number | Found {
   const O_PATH = 0o10000000;
   let pathFd: number;
   try {
@@ -202,7 +215,8 @@ function matchRecord(form: Form, name: string, value: Buffer): VolumeRecord | un
   return record?.backend === form.backend && record.storedName === name ? record : undefined;
 }
 
-function readRecordAttribute(path: string): Buffer | undefined {
+/** The value of the record's attribute at a path; undefined when there is none. */
+export function readRecordAttribute(path: string): Buffer | undefined {
   try {
     return getAttribute(path, RECORD_ATTRIBUTE);
   } catch (thrown) {

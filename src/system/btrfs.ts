@@ -79,3 +79,18 @@ async function searchNestedSubvolumes(steps: Steps, path: string): Promise<strin
   const { stdout } = await queryTool(steps, "find", [path, "-xdev", "-mindepth", "1", ...isRoot, "-print0"]);
   return stdout.split("\0").filter((found) => found !== "");
 }
+
+/**
+ * What the files below a path take, in bytes: all of it, and what nothing else shares. It reads the map of every file:
+ * btrfs-filesystem(8), du. Metadata and what compression saves are not in it.
+ */
+export async function measureUse(
+  steps: Steps,
+  path: string,
+): Promise<{ allocatedBytes: number; exclusiveBytes: number }> {
+  const { stdout } = await queryTool(steps, "btrfs", ["filesystem", "du", "--summarize", "--raw", path]);
+  const numbers = /^\s*(\d+)\s+(\d+)\s/.exec(stdout.slice(stdout.indexOf("\n") + 1));
+  if (!numbers)
+    throw new MosaicError("TOOL_FAILED", "cannot read the answer of btrfs filesystem du", { stdout });
+  return { allocatedBytes: Number(numbers[1]), exclusiveBytes: Number(numbers[2]) };
+}

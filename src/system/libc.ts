@@ -1,4 +1,5 @@
 import { dlopen, ptr, read } from "bun:ffi";
+import { closeSync } from "node:fs";
 import { MosaicError } from "../base/errors.ts";
 import { errnoName, systemError } from "./errno.ts";
 
@@ -13,6 +14,7 @@ const NR = {
   fsopen: 430,
   fsconfig: 431,
   fsmount: 432,
+  fspick: 433,
   openat2: 437,
   mount_setattr: 442,
 };
@@ -69,6 +71,16 @@ function syscall(name: keyof typeof NR, subject: string, ...args: (number | Buff
     typeof arg === "number" ? arg : ptr(arg),
   );
   return checked(libc().syscall(NR[name], a, b, c, d, e, f), name, subject);
+}
+
+/** Whether the kernel has a system call: one that it has answers nonsense with another error than ENOSYS. */
+export function hasSystemCall(name: keyof typeof NR): boolean {
+  try {
+    syscall(name, name, -1, -1, -1, -1, -1);
+  } catch (thrown) {
+    return (thrown as MosaicError).details.errno !== "ENOSYS";
+  }
+  return true;
 }
 
 /** Opens `path` below the directory `directoryFd` with open(2) flags: never through a symlink, a magic link or another mount. */
@@ -229,6 +241,18 @@ export function mountDetached(
   syscall("fsconfig", "create", contextFd, CMD_CREATE, 0, 0, 0);
   const flags = (attributes.readOnly ? RDONLY : 0) | (attributes.restricted ? NOSUID_NODEV_NOEXEC : 0);
   return syscall("fsmount", "create", contextFd, 1, flags);
+}
+
+/** Applies no change to the filesystem of a mount, which fails with EBUSY when it is frozen: fspick(2), fsconfig(2). */
+export function reconfigureUnchanged(path: string): void {
+  const NO_FOLLOW_CLOEXEC = 1 | 2;
+  const CMD_RECONFIGURE = 7;
+  const contextFd = syscall("fspick", path, AT_FDCWD, cstring(path), NO_FOLLOW_CLOEXEC);
+  try {
+    syscall("fsconfig", path, contextFd, CMD_RECONFIGURE, 0, 0, 0);
+  } finally {
+    closeSync(contextFd);
+  }
 }
 
 /** Unmounts what lies on top at `path`; never follows a link there, never lazily: umount2(2). */

@@ -56,6 +56,14 @@ export function findLoopDevice(file: FileKey): LoopDevice | undefined {
   throw new MosaicError("DAMAGED", message, { devices: names });
 }
 
+/** The path that the kernel shows for the image of a device, with " (deleted)" after it when it was removed; undefined when the device is gone. */
+export function readBackingPath(device: LoopDevice): string | undefined {
+  const path = `/sys/block/${device.path.slice("/dev/".length)}/loop/backing_file`;
+  return unlessErrno(["ENOENT", "ENXIO"], () =>
+    calling("read", path, () => readFileSync(path, "utf8")),
+  )?.replace(/\n$/, "");
+}
+
 /** Makes an autoclear loop device of an open file and keeps it open: it goes with `close` unless something uses it. */
 export function openLoopDevice(
   steps: Steps,

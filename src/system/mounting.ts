@@ -9,6 +9,7 @@ import {
   mountDetached,
   openFilesystem,
   placeMount,
+  reconfigureUnchanged,
   unmountPath,
 } from "./libc.ts";
 import { type Steps, shellQuote } from "./steps.ts";
@@ -75,6 +76,21 @@ export function detachMount(steps: Steps, path: string): Promise<void> {
     () => unmountPath(path),
     undefined,
   );
+}
+
+/**
+ * Whether the filesystem mounted at a path is frozen. The kernel tells nobody; but it refuses to remount a frozen one,
+ * before anything else, and a remount without a change changes nothing.
+ */
+export function isFrozen(path: string): boolean {
+  try {
+    reconfigureUnchanged(path);
+    return false;
+  } catch (thrown) {
+    if (hasErrno(thrown, "EBUSY")) return true;
+    if (hasErrno(thrown, "ENOENT", "EINVAL", "EROFS", "EACCES")) return false;
+    throw thrown;
+  }
 }
 
 function createDeviceMount(mount: DeviceMount): number {

@@ -57,6 +57,13 @@ export function findMountOf(fd: number): Mount {
   throw new MosaicError("UNAVAILABLE", message, { path });
 }
 
+/** The path by which this process reaches a mount, also one in another mount namespace. */
+export function pathFromHere(mount: Mount): string {
+  return mount.namespace === readNamespace("self")
+    ? mount.mountPoint
+    : `/proc/${mount.pid}/root${mount.mountPoint}`;
+}
+
 /** The path inside its filesystem of `path`, which is below the mount point of `mount`. */
 export function pathInFilesystem(mount: Mount, path: string): string {
   const below = mount.mountPoint === "/" ? path : path.slice(mount.mountPoint.length);

@@ -12,25 +12,34 @@ const DEADLINE_MS = 600_000;
 const GRACE_MS = 5_000;
 const DRAIN_MS = 1_000;
 
-/** The Debian package that brings each tool; a tool that is not listed here is never run. */
+/** The Debian packages, the tools that each brings, and how one of them tells the version. A tool that is not here is never run. */
 const PACKAGES = {
-  blkid: "util-linux",
-  btrfs: "btrfs-progs",
-  btrfstune: "btrfs-progs",
-  e2fsck: "e2fsprogs",
-  find: "findutils",
-  flock: "util-linux",
-  fsfreeze: "util-linux",
-  "mkfs.btrfs": "btrfs-progs",
-  "mkfs.ext4": "e2fsprogs",
-  "mkfs.xfs": "xfsprogs",
-  true: "coreutils",
-  tune2fs: "e2fsprogs",
-  xfs_admin: "xfsprogs",
+  "btrfs-progs": { tools: ["btrfs", "btrfstune", "mkfs.btrfs"], version: ["btrfs", "--version"] },
+  coreutils: { tools: ["du", "true"], version: ["du", "--version"] },
+  e2fsprogs: { tools: ["e2fsck", "mkfs.ext4", "tune2fs"], version: ["e2fsck", "-V"] },
+  findutils: { tools: ["find"], version: ["find", "--version"] },
+  "util-linux": { tools: ["blkid", "flock", "fsfreeze"], version: ["flock", "--version"] },
+  xfsprogs: { tools: ["mkfs.xfs", "xfs_admin"], version: ["mkfs.xfs", "-V"] },
 } as const;
 
+/** The name of a package of tools. */
+export type PackageName = keyof typeof PACKAGES;
+
 /** A kernel tool that mosaic may run. */
-export type Tool = keyof typeof PACKAGES;
+export type Tool = (typeof PACKAGES)[PackageName]["tools"][number];
+
+/** The Debian package that brings a tool. */
+export function packageOf(tool: Tool): PackageName {
+  const names = Object.keys(PACKAGES) as PackageName[];
+  return names.find((name) => (PACKAGES[name].tools as readonly string[]).includes(tool)) as PackageName;
+}
+
+/** The version that the tools of a package tell of themselves. Throws as `queryTool`. */
+export async function queryVersion(steps: Steps, name: PackageName): Promise<string> {
+  const [tool, ...args] = PACKAGES[name].version;
+  const { stdout, stderr } = await queryTool(steps, tool, args);
+  return /\d+(\.\d+)+/.exec(stdout || stderr)?.[0] ?? "unknown";
+}
 
 /** How a tool is run. */
 export interface RunOptions {
@@ -48,7 +57,10 @@ export interface RunOptions {
 export interface RunResult {
   readonly exitCode: number;
   readonly stdout: string;
+  readonly stderr: string;
 }
+
+const NOTHING_SAID: RunResult = { exitCode: 0, stdout: "", stderr: "" };
 
 /** Runs a tool that changes something, as a step. Throws UNAVAILABLE when it is missing, TOOL_FAILED, NO_SPACE. */
 export async function runTool(
@@ -59,7 +71,7 @@ export async function runTool(
 ): Promise<string> {
   const argv = [tool, ...args];
   const step = { text: shellQuote(argv), kind: "command" } as const;
-  return (await steps.take(step, () => execute(tool, args, options), { exitCode: 0, stdout: "" })).stdout;
+  return (await steps.take(step, () => execute(tool, args, options), NOTHING_SAID)).stdout;
 }
 
 /** Runs a tool that only reads, also in a plan. Throws as `runTool`. */
@@ -70,7 +82,7 @@ export async function queryTool(
   options: RunOptions = {},
 ): Promise<RunResult> {
   const step = { text: shellQuote([tool, ...args]), kind: "command", reads: true } as const;
-  return steps.take(step, () => execute(tool, args, options), { exitCode: 0, stdout: "" });
+  return steps.take(step, () => execute(tool, args, options), NOTHING_SAID);
 }
 
 /** Starts a tool that goes on by itself, also when this process is killed; `end` ends it with all its children. */
@@ -97,8 +109,9 @@ export async function startTool(
 export function findTool(tool: Tool): string {
   const path = DIRECTORIES.map((directory) => `${directory}/${tool}`).find(isTrustedProgram);
   if (path) return path;
-  const message = `the program ${tool} is missing: install the package ${PACKAGES[tool]}`;
-  throw new MosaicError("UNAVAILABLE", message, { tool, package: PACKAGES[tool], searched: DIRECTORIES });
+  const packageName = packageOf(tool);
+  const message = `the program ${tool} is missing: install the package ${packageName}`;
+  throw new MosaicError("UNAVAILABLE", message, { tool, package: packageName, searched: DIRECTORIES });
 }
 
 function isTrustedProgram(path: string): boolean {
@@ -142,7 +155,8 @@ async function execute(tool: Tool, args: readonly string[], options: RunOptions)
   const words = stderr.current().trim();
   if (timedOut) throw timeoutError(tool, outcome, timedOut);
   const exitCode = child.exitCode ?? -1;
-  if ((options.successCodes ?? [0]).includes(exitCode)) return { exitCode, stdout: stdout.current() };
+  if ((options.successCodes ?? [0]).includes(exitCode))
+    return { exitCode, stdout: stdout.current(), stderr: words };
   throw toolError(tool, outcome, words || stdout.current().trim(), options);
 }
 

@@ -15,6 +15,8 @@ describe("an action is found", () => {
     have: ["h", "ha", "have"],
     list: ["l", "li", "list"],
     adopt: ["ad", "adopt"],
+    resize: ["r", "re", "resize"],
+    check: ["ch", "check"],
   };
   test.each(Object.entries(meanings) as [ActionName, string[]][])("%s by each of %j", (action, words) => {
     expect(words.map(findAction)).toEqual(words.map(() => action));

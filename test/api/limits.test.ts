@@ -10,11 +10,18 @@ import { describeOnBed } from "../support/beds.ts";
 const MB = 1024 ** 2;
 const DISKS: Limits = {
   kinds: ["fs", "disk"],
-  sizeIsEnforced: true,
+  sizeIsRequired: true,
   sizeStepBytes: 4096,
+  sizeMaxBytes: 1024 ** 4,
   filesystems: { ext4: 8 * MB, xfs: 300 * MB },
 };
-const TREES: Limits = { kinds: ["fs"], sizeIsEnforced: false, sizeStepBytes: 1, filesystems: {} };
+const TREES: Limits = {
+  kinds: ["fs"],
+  sizeIsRequired: false,
+  sizeStepBytes: 1,
+  sizeMaxBytes: Number.MAX_SAFE_INTEGER,
+  filesystems: {},
+};
 
 const RECORD: VolumeRecord = {
   id: "0b2c6a4e-1a2b-4c3d-8e4f-000000000001",
@@ -38,7 +45,7 @@ describe("a size is possible", () => {
     [TREES, { filesystem: null, sizeBytes: null }],
     [TREES, { filesystem: null, sizeBytes: 1 }],
   ])("%j %j", (limits, change) => {
-    expect(() => requirePossible({ ...RECORD, ...change }, limits)).not.toThrow();
+    expect(() => requirePossible({ ...RECORD, ...change }, limits, limits === DISKS)).not.toThrow();
   });
 });
 
@@ -50,8 +57,9 @@ describe("a size is refused with the one that would do:", () => {
     [{ filesystem: "xfs", sizeBytes: 8 * MB }, "invalid size 8M: xfs needs at least 300M"],
     [{ kind: "disk", filesystem: null, sizeBytes: 512 }, "the next is 4096"],
     [{ sizeBytes: -4096 }, "invalid size"],
+    [{ sizeBytes: 2 * 1024 ** 4 }, "invalid size 2T: the largest here is 1099511627776 bytes (1T)"],
   ])("%j", (change, message) => {
-    expect(() => requirePossible({ ...RECORD, ...change }, DISKS)).toThrow(
+    expect(() => requirePossible({ ...RECORD, ...change }, DISKS, true)).toThrow(
       expect.objectContaining({ code: "INVALID_ARGUMENT", message: expect.stringContaining(message) }),
     );
   });
@@ -65,7 +73,7 @@ test("a kind that a backend has not is UNSUPPORTED", () => {
       details: { kind: "disk", kinds: ["fs"] },
     }),
   );
-  expect(() => requirePossible({ ...RECORD, kind: "disk" }, TREES)).toThrow("cannot be a disk");
+  expect(() => requirePossible({ ...RECORD, kind: "disk" }, TREES, false)).toThrow("cannot be a disk");
 });
 
 describeOnBed(

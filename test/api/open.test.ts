@@ -26,13 +26,13 @@ function testOpening(bed: Bed): void {
 
   test("a mosaic tells what it is, and leaves nothing open", async () => {
     await using mosaic = await openMosaic(bed.config);
-    expect(mosaic.info()).toEqual({
+    expect(mosaic.info()).toMatchObject({
       name: "bed",
       type: "plain",
       location: bed.location,
       config: bed.config,
       features: [],
-      kinds: ["fs"],
+      limits: { kinds: ["fs"], sizesAreKept: false },
     });
     expect(mosaic.listVolumes()).toEqual([]);
   });

@@ -13,8 +13,9 @@ import {
 import { join } from "node:path";
 import type { Form } from "../../src/location/form.ts";
 import { type Location, openLocation } from "../../src/location/location.ts";
-import { openOperation, sweep } from "../../src/location/operation.ts";
+import { openOperation } from "../../src/location/operation.ts";
 import { removeTree } from "../../src/location/removal.ts";
+import { sweep } from "../../src/location/sweep.ts";
 import { tryLock } from "../../src/system/libc.ts";
 import { directSteps, plannedSteps } from "../../src/system/steps.ts";
 import { type Bed, describeOnBed, run } from "../support/beds.ts";

@@ -1,6 +1,11 @@
 import { fstatSync } from "node:fs";
 import { MosaicError, quote } from "../../base/errors.ts";
-import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
+import {
+  FILESYSTEM_NAMES,
+  type FilesystemName,
+  filesystemOf,
+  isFilesystemName,
+} from "../../filesystems/registry.ts";
 import { adoptVolume, publishVolume } from "../../location/changes.ts";
 import { locationMembers } from "../../location/core.ts";
 import type { Form } from "../../location/form.ts";
@@ -13,9 +18,11 @@ import { closeFd, makeSparseFile, removeFile } from "../../system/files.ts";
 import { canShareBlocks } from "../../system/reflink.ts";
 import type { Steps } from "../../system/steps.ts";
 import type { Backend, BackendContext } from "../backend.ts";
+import { checkImages } from "./check.ts";
 import { cloneImage } from "./clone.ts";
 import { blockAccess } from "./devices.ts";
 import { findImageHolders, surveyImages } from "./holders.ts";
+import { statImage } from "./stat.ts";
 
 const SIZE_STEP_BYTES = 4096;
 
@@ -27,8 +34,9 @@ export function openLoop(context: BackendContext): Backend {
     ...locationMembers(store),
     limits: {
       kinds: ["fs", "disk"],
-      sizeIsEnforced: true,
+      sizeIsRequired: true,
       sizeStepBytes: SIZE_STEP_BYTES,
+      sizeMaxBytes: Number.MAX_SAFE_INTEGER - (SIZE_STEP_BYTES - 1),
       filesystems: Object.fromEntries(
         FILESYSTEM_NAMES.map((name) => [name, filesystemOf(name).minimumBytes]),
       ),
@@ -38,6 +46,8 @@ export function openLoop(context: BackendContext): Backend {
     adopt: (record) =>
       adoptVolume(store, record, (path, fd) => examineImage(context.steps, record, path, fd)),
     survey: () => surveyImages(location),
+    stat: (address) => statImage(store, address),
+    check: () => checkImages(store),
     block: blockAccess(store),
     ...(canShareBlocks(location.fd, location.filesystemMagic) && {
       clone: (origin, makeRecord) => cloneImage(store, origin, makeRecord),
@@ -49,6 +59,7 @@ const imageForm: Form = {
   backend: "loop",
   description: "an image file",
   matches: (status) => status.isFile() && status.nlink === 1n,
+  kindOf: async (steps, path) => ((await findKnownFilesystem(steps, path)) ? "fs" : "disk"),
   holders: findImageHolders,
   remove: (steps, path) => removeFile(steps, path),
 };
@@ -58,6 +69,11 @@ async function createImage(steps: Steps, record: VolumeRecord, operation: Operat
   if (!steps.planning) closeFd(fd);
   if (record.filesystem === null || !isFilesystemName(record.filesystem)) return;
   await filesystemOf(record.filesystem).make(steps, operation.volumePath, operation.fd);
+}
+
+async function findKnownFilesystem(steps: Steps, path: string): Promise<FilesystemName | undefined> {
+  const type = (await probeFilesystem(steps, path))?.type;
+  return type !== undefined && isFilesystemName(type) ? type : undefined;
 }
 
 async function examineImage(

@@ -1,0 +1,118 @@
+import { quote } from "../../base/errors.ts";
+import { checkLocation } from "../../location/check.ts";
+import type { Finding } from "../../location/finding.ts";
+import type { VolumeRecord } from "../../location/record.ts";
+import type { Store } from "../../location/store.ts";
+import { listVolumes } from "../../location/volumes.ts";
+import { findStatus, toFileKey } from "../../system/files.ts";
+import { describeHolder, findDeviceMounts } from "../../system/holders.ts";
+import { detachLoopDevice, type LoopDevice, listLoopDevices, readBackingPath } from "../../system/loop.ts";
+import { isFrozen } from "../../system/mounting.ts";
+import { isAtOrBelow, type Mount, pathFromHere, readAllMounts } from "../../system/mounts.ts";
+import { shellQuote } from "../../system/steps.ts";
+import { findLastingHolders } from "./holders.ts";
+
+/** What is wrong with the images of a location and with their devices, beside what can be wrong in every location. */
+export async function* checkImages(store: Store): AsyncGenerator<Finding> {
+  yield* checkLocation(store);
+  const devices = listLoopDevices();
+  for (const device of devices) yield* checkBackingFile(store, device);
+  const mounts = readAllMounts();
+  for (const record of listVolumes(store.location, store.form))
+    yield* checkImage(store, record, devices, mounts);
+}
+
+/** A device whose image was removed or replaced goes on with the old one, which nobody can reach by its name. */
+async function* checkBackingFile(store: Store, device: LoopDevice): AsyncGenerator<Finding> {
+  const path = readBackingPath(device)?.replace(/ \(deleted\)$/, "");
+  if (path === undefined || !isAtOrBelow(path, store.location.path)) return;
+  const status = findStatus(path);
+  if (status && toFileKey(status.dev, status.ino) === device.file) return;
+  const holders = await findLastingHolders(device);
+  const what = `its image ${quote(path)} was ${status ? "replaced" : "removed"} behind it`;
+  const users = holders.map(describeHolder).join("; ");
+  yield {
+    code: "dead-device",
+    severity: "problem",
+    subject: device.path,
+    message: users ? `${what}, and it is ${users}` : what,
+    ...(users
+      ? { advice: "copy what is needed from it, end its use, and check again" }
+      : { repair: () => detachLoopDevice(store.steps, device) }),
+  };
+}
+
+async function* checkImage(
+  store: Store,
+  record: VolumeRecord,
+  devices: readonly LoopDevice[],
+  mounts: readonly Mount[],
+): AsyncGenerator<Finding> {
+  const status = findStatus(`${store.location.path}/${record.storedName}`);
+  if (!status) return;
+  yield* checkSize(record, Number(status.size));
+  const own = devices.filter((device) => device.file === toFileKey(status.dev, status.ino));
+  if (own.length > 1) yield describeTwoDevices(record, own);
+  for (const device of own)
+    yield* checkDevice(record, device, findDeviceMounts(device.path, device.number, mounts));
+}
+
+function* checkSize(record: VolumeRecord, sizeBytes: number): Generator<Finding> {
+  if (record.sizeBytes === sizeBytes) return;
+  yield {
+    code: "size-differs",
+    severity: "problem",
+    subject: record.name,
+    message: `its record says ${record.sizeBytes} bytes, its image has ${sizeBytes}: a resize was cut off`,
+  };
+}
+
+function describeTwoDevices(record: VolumeRecord, devices: readonly LoopDevice[]): Finding {
+  const names = devices.map((device) => device.path);
+  return {
+    code: "two-devices",
+    severity: "problem",
+    subject: record.name,
+    message: `its image has ${names.length} loop devices, ${names.join(", ")}: what both write is destroyed`,
+    advice: `unmount what is mounted of them, then losetup -d all but one`,
+  };
+}
+
+async function* checkDevice(
+  record: VolumeRecord,
+  device: LoopDevice,
+  mounts: readonly Mount[],
+): AsyncGenerator<Finding> {
+  const [mount] = mounts;
+  if (mount) {
+    if (isFrozen(pathFromHere(mount))) yield describeFrozen(record, mount);
+    return;
+  }
+  if (!device.autoclear) return;
+  const holders = await findLastingHolders(device);
+  // Gone meanwhile, as it should.
+  if (!listLoopDevices().some(({ diskseq }) => diskseq === device.diskseq)) return;
+  const users = holders.map(describeHolder).join("; ");
+  yield {
+    code: "stale-device",
+    severity: "problem",
+    subject: record.name,
+    message: users
+      ? `its device ${device.path} is to go, but it is ${users}`
+      : `its device ${device.path} is to go, but a filesystem that is mounted nowhere has it, maybe a frozen one`,
+    advice: users
+      ? "end that use"
+      : `mount ${device.path} somewhere, thaw it with fsfreeze --unfreeze, and unmount it`,
+  };
+}
+
+function describeFrozen(record: VolumeRecord, mount: Mount): Finding {
+  const advice = shellQuote(["fsfreeze", "--unfreeze", mount.mountPoint]);
+  return {
+    code: "frozen",
+    severity: "problem",
+    subject: record.name,
+    message: `its filesystem, mounted at ${quote(mount.mountPoint)}, is frozen: whoever writes to it waits`,
+    advice: mount.pid === process.pid ? advice : `nsenter -m -t ${mount.pid} ${advice}`,
+  };
+}
