@@ -102,7 +102,7 @@ const UNKNOWN_KEYS: readonly Row[] = [
     "type: plain\nlocation: x\ndefault_fs: ext4\n",
     3,
     1,
-    'a mosaic of type plain has no key "default_fs": expected one of type, location, layout, volumeMap, requireMount',
+    'a mosaic of type plain has no key "default_fs": expected one of type, location, layout, volumeMap, requireMount, quota',
   ],
 ];
 

@@ -65,9 +65,6 @@ describe("a list", () => {
 describe("the lines that scripts know", () => {
   test.each([
     ["attach", { volume: "web", device: "/dev/loop3" }, "Device: /dev/loop3\n"],
-    ["info", { features: [] }, "features:\n"],
-    ["info", { features: ["clone"] }, "features: clone\n"],
-    ["info", { features: ["clone", "bdev", "volsize", "migrate"] }, "features: clone bdev volsize migrate\n"],
     ["have", { name: "web", exists: true, foreign: null }, "web exists: yes\n"],
     ["have", { name: "web", exists: false, foreign: null }, "web exists: no\n"],
     ["adopt", VOLUME, ""],
@@ -76,7 +73,7 @@ describe("the lines that scripts know", () => {
   });
 
   test("are none for every other action: quiet on success", () => {
-    const loud = ["attach", "info", "have", "list", "adopt"];
+    const loud = ["attach", "info", "have", "list", "adopt", "check"];
     for (const action of ACTION_NAMES.filter((name) => !loud.includes(name)))
       expect(formatText(action, { volume: "web", device: "/dev/loop3" })).toBe("");
   });

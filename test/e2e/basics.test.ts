@@ -16,6 +16,8 @@ const ACTIONS = [
   "have",
   "list",
   "adopt",
+  "resize",
+  "check",
 ];
 
 test("--version is the package's, --help names every action", () => {
@@ -49,6 +51,8 @@ test.each([
   ["have", "h ha"],
   ["list", "l li"],
   ["adopt", "ad"],
+  ["resize", "r re"],
+  ["check", "ch che"],
 ])("%s is meant by %s", (action, words) => {
   for (const word of words.split(" ")) expect(succeed(word, "--help")).toBe(succeed(action, "--help"));
 });

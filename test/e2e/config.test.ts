@@ -152,7 +152,11 @@ test("names are found by MOSAIC_CONFIG_DIR, with the endings in their order", ()
 test("names are found in /etc/mosaic where nothing else is said", () => {
   writeFileSync(config, `type: plain\nlocation: ${directory}/vm\n`, { mode: 0o644 });
   const setup = `mount -t tmpfs -o mode=755 none /etc && mkdir /etc/mosaic && cp '${config}' /etc/mosaic/main.mos`;
-  expect(insideNamespace(setup, ["main", "info"])).toEqual({ exit: 0, stdout: "features:\n", stderr: "" });
+  expect(insideNamespace(setup, ["main", "have", "x"])).toEqual({
+    exit: 0,
+    stdout: "x exists: no\n",
+    stderr: "",
+  });
 });
 
 test("a path begins with . or /, and a relative location begins at the config", () => {

@@ -74,7 +74,7 @@ test.each([
   ["NODE_PATH", "."],
 ])("%s=%s is ignored", (name, value) => {
   const settings = { cwd: directory, env: { [name]: value } };
-  expect(moctl([config, "info"], settings)).toEqual({ exit: 0, stdout: "features:\n", stderr: "" });
+  expect(moctl([config, "have", "x"], settings)).toEqual({ exit: 0, stdout: "x exists: no\n", stderr: "" });
   expect(existsSync(join(directory, "sprung"))).toBe(false);
 });
 

@@ -113,6 +113,6 @@ function describeFrozen(record: VolumeRecord, mount: Mount): Finding {
     severity: "problem",
     subject: record.name,
     message: `its filesystem, mounted at ${quote(mount.mountPoint)}, is frozen: whoever writes to it waits`,
-    advice: mount.pid === process.pid ? advice : `nsenter -m -t ${mount.pid} ${advice}`,
+    advice: pathFromHere(mount) === mount.mountPoint ? advice : `nsenter -m -t ${mount.pid} ${advice}`,
   };
 }
