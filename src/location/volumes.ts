@@ -192,12 +192,17 @@ function identify(form: Form, name: StoredName, fd: number): Found {
   if (!value && getAttribute(fd, PARENT_ATTRIBUTE)) return refused("it is a directory that holds volumes");
   if (!value) return { state: "foreign", why: "it has no record", isAdoptable: true };
   const record = matchRecord(form, name, value);
-  if (!record)
-    return { state: "foreign", why: "its record is of another volume, so it is a copy", isAdoptable: true };
+  if (!record) return { state: "foreign", why: describeMismatch(value), isAdoptable: true };
   if (!hasOneName(status)) return refused("its image has several hard links");
   if (form.matches(status)) return { state: "volume", record };
   const message = `the record of ${quote(name)} says it is ${form.description}, but it is not: look at it, and restore or remove it`;
   throw new MosaicError("DAMAGED", message, { name, recorded: form.description, record });
+}
+
+function describeMismatch(value: Buffer): string {
+  return parseRecord(value)
+    ? "its record is of another volume, so it is a copy"
+    : "its record cannot be read: it is damaged, or of a later version";
 }
 
 /** An image with several hard links may be written under another name. */

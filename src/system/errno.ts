@@ -20,6 +20,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   EIO: "DAMAGED",
   EUCLEAN: "DAMAGED",
   ENOSYS: "UNAVAILABLE",
+  EROFS: "UNAVAILABLE",
 };
 
 const WORDS: Readonly<Record<string, string>> = {

@@ -243,12 +243,16 @@ export function mountDetached(
   return syscall("fsmount", "create", contextFd, 1, flags);
 }
 
-/** Applies no change to the filesystem of a mount, which fails with EBUSY when it is frozen: fspick(2), fsconfig(2). */
-export function reconfigureUnchanged(path: string): void {
+/** Gives the filesystem of a mount options for a remount; fails with EBUSY when it is frozen: fspick(2), fsconfig(2). */
+export function remountFilesystem(path: string, options: readonly string[]): void {
   const NO_FOLLOW_CLOEXEC = 1 | 2;
   const CMD_RECONFIGURE = 7;
   const contextFd = syscall("fspick", path, AT_FDCWD, cstring(path), NO_FOLLOW_CLOEXEC);
   try {
+    for (const option of options) {
+      const [key = "", ...value] = option.split("=");
+      configureFilesystem(contextFd, key, value.length > 0 ? value.join("=") : undefined);
+    }
     syscall("fsconfig", path, contextFd, CMD_RECONFIGURE, 0, 0, 0);
   } finally {
     closeSync(contextFd);

@@ -9,9 +9,10 @@ import {
   mountDetached,
   openFilesystem,
   placeMount,
-  reconfigureUnchanged,
+  remountFilesystem,
   unmountPath,
 } from "./libc.ts";
+import { type Mount, pathFromHere } from "./mounts.ts";
 import { type Steps, shellQuote } from "./steps.ts";
 
 // Mounts are made detached, complete with their flags, and then put onto an open directory in one call. So a read-only
@@ -78,17 +79,24 @@ export function detachMount(steps: Steps, path: string): Promise<void> {
   );
 }
 
+/** What ext4, XFS and btrfs show of a mount for which no option was said; saying these again changes nothing. */
+const USUAL_OPTION =
+  /^(rw|inode64|logbufs=\d+|logbsize=\w+|noquota|ssd|discard=async|space_cache=v\d|subvolid=\d+|subvol=.*)$/;
+
 /**
- * Whether the filesystem mounted at a path is frozen. The kernel tells nobody; but it refuses to remount a frozen one,
- * before anything else, and a remount without a change changes nothing.
+ * Whether the filesystem of a mount is frozen; undefined when that cannot be found out without a change. The kernel tells
+ * nobody, but it refuses to remount a frozen one before anything else, and a remount with the usual options of a
+ * filesystem that has these changes nothing.
  */
-export function isFrozen(path: string): boolean {
+export function isFrozen(mount: Mount): boolean | undefined {
+  if (!mount.superOptions.every((option) => USUAL_OPTION.test(option))) return undefined;
+  const options = mount.superOptions.filter((option) => option !== "rw");
   try {
-    reconfigureUnchanged(path);
+    remountFilesystem(pathFromHere(mount), options);
     return false;
   } catch (thrown) {
     if (hasErrno(thrown, "EBUSY")) return true;
-    if (hasErrno(thrown, "ENOENT", "EINVAL", "EROFS", "EACCES")) return false;
+    if (hasErrno(thrown, "ENOENT", "EINVAL", "EROFS", "EACCES")) return undefined;
     throw thrown;
   }
 }
@@ -136,6 +144,8 @@ function explainMountFailure(mount: DeviceMount, messages: string, thrown: unkno
 function codeOfMountFailure(thrown: MosaicError): ErrorCode {
   if (hasErrno(thrown, "EINVAL", "EUCLEAN", "EFSBADCRC", "EBADMSG")) return "DAMAGED";
   if (hasErrno(thrown, "ENODEV")) return "UNAVAILABLE";
+  // A journal that must be replayed first: trying again would not help.
+  if (hasErrno(thrown, "EROFS")) return "TOOL_FAILED";
   return thrown.code;
 }
 

@@ -97,6 +97,16 @@ function testFinding(bed: Bed): void {
         "its record is of another volume, so it is a copy",
       ],
       [
+        "a record that is none",
+        (path) =>
+          run(
+            "sh",
+            "-c",
+            `cp -a ${at("volume")} ${path} && setfattr -n trusted.mosaic.volume -v junk ${path}`,
+          ),
+        "its record cannot be read: it is damaged, or of a later version",
+      ],
+      [
         "a second name of a volume",
         (path) => run("ln", at("volume"), path),
         "its record is of another volume, so it is a copy",

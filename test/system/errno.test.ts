@@ -16,7 +16,7 @@ describe("a failed system call", () => {
     ["ENOENT", "TOOL_FAILED", "there is no such file or directory"],
     ["EEXIST", "TOOL_FAILED", "it exists"],
     ["ENOTDIR", "TOOL_FAILED", "it is not a directory"],
-    ["EROFS", "TOOL_FAILED", "the filesystem is read-only"],
+    ["EROFS", "UNAVAILABLE", "the filesystem is read-only"],
     ["ELOOP", "TOOL_FAILED", "there is a symbolic link in the way"],
     ["EXDEV", "TOOL_FAILED", "another filesystem or mount is in the way"],
   ] as const)("with %s is %s in words", (errno, code, words) => {

@@ -85,7 +85,7 @@ async function* checkDevice(
 ): AsyncGenerator<Finding> {
   const [mount] = mounts;
   if (mount) {
-    if (isFrozen(pathFromHere(mount))) yield describeFrozen(record, mount);
+    if (isFrozen(mount)) yield describeFrozen(record, mount);
     return;
   }
   if (!device.autoclear) return;
