@@ -5,6 +5,7 @@ import type { Config } from "./config.ts";
 import { chooseIssue, describeExpected } from "./issues.ts";
 import type { Mosaic } from "./mosaic.ts";
 import type { AdoptReport, CheckReport } from "./results.ts";
+import type { ResultName } from "./resultschemas.ts";
 
 // The one table of actions: the command line with its help, and every other way in, are read off it.
 
@@ -39,6 +40,8 @@ export interface Action<Schema extends zod.ZodMiniType = zod.ZodMiniType> {
   readonly arguments: Readonly<Record<string, Argument>>;
   /** What the values must be. A function, because a schema at module level would cost every start. */
   readonly schema: (z: Zod) => Schema;
+  /** The schemas of its results: one, or one of several. */
+  readonly results: readonly ResultName[];
   /** Does it; the result is an object of JSON values. Throws MosaicError. */
   readonly run: (mosaic: Mosaic, values: zod.infer<Schema>) => Promise<object>;
   /** What it answers about a mosaic whose location cannot be opened; that is an error when absent. */
@@ -77,6 +80,7 @@ export const ACTIONS = {
     },
     schema: (z) =>
       z.strictObject({ volume: z.string(), mountPoint: z.string(), readOnly: z.optional(z.boolean()) }),
+    results: ["mount"],
     async run(mosaic, { volume, mountPoint, readOnly = false }) {
       if (volume === "-") await mosaic.mountMetadata(mountPoint, { readOnly });
       else await mosaic.mountVolume(volume, mountPoint, { readOnly });
@@ -89,6 +93,7 @@ export const ACTIONS = {
       "Only what is named is unmounted: something else at the mount point stays. Never lazily: when it is busy, the answer says who uses it.",
     arguments: { volume: MOUNTED, mountPoint: { ...MOUNTPOINT, summary: "where it is mounted" } },
     schema: (z) => z.strictObject({ volume: z.string(), mountPoint: z.string() }),
+    results: ["umount"],
     async run(mosaic, { volume, mountPoint }) {
       if (volume === "-") await mosaic.unmountMetadata(mountPoint);
       else await mosaic.unmountVolume(volume, mountPoint);
@@ -100,6 +105,7 @@ export const ACTIONS = {
     details: "Prints the line `Device: PATH`. The device stays until detach, also over mounts and umounts.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
+    results: ["device"],
     run: async (mosaic, { volume }) => ({ volume, device: await mosaic.attachVolume(volume) }),
   }),
   detach: defineAction({
@@ -107,6 +113,7 @@ export const ACTIONS = {
     details: "Refuses while the device is mounted or open, and says by whom.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
+    results: ["volume"],
     async run(mosaic, { volume }) {
       await mosaic.detachVolume(volume);
       return { volume };
@@ -128,6 +135,7 @@ export const ACTIONS = {
         volume: z.string(),
         sizeBytes: z.optional(z.int().check(z.positive())),
       }),
+    results: ["record"],
     run: (mosaic, { kind, volume, sizeBytes }) => mosaic.createVolume(volume, { kind, sizeBytes }),
   }),
   clone: defineAction({
@@ -139,6 +147,7 @@ export const ACTIONS = {
       volume: { label: "NEW", summary: "the copy's name" },
     },
     schema: (z) => z.strictObject({ origin: z.string(), volume: z.string() }),
+    results: ["record"],
     run: (mosaic, { origin, volume }) => mosaic.cloneVolume(origin, volume),
   }),
   drop: defineAction({
@@ -147,6 +156,7 @@ export const ACTIONS = {
       "Volumes cloned from it are not affected. Refuses while it is mounted, attached or open anywhere, and says by whom.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
+    results: ["volume"],
     async run(mosaic, { volume }) {
       await mosaic.dropVolume(volume);
       return { volume };
@@ -158,6 +168,7 @@ export const ACTIONS = {
       "Prints the line `features:` with those it has of clone, bdev, volsize and migrate; then the limits, the space, and what of the host is used. With VOLUME: its record, its sizes, its clones and who holds it.",
     arguments: { volume: { ...VOLUME, isOptional: true } },
     schema: (z) => z.strictObject({ volume: z.optional(z.string()) }),
+    results: ["mosaic", "details"],
     async run(mosaic, { volume }) {
       if (volume !== undefined) return mosaic.statVolume(volume);
       return { ...mosaic.info(), host: await mosaic.host() };
@@ -168,6 +179,7 @@ export const ACTIONS = {
     details: "Prints `NAME exists: yes` or `NAME exists: no`; the exit status is 0 both times.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
+    results: ["existence"],
     run: async (mosaic, { volume }) => mosaic.haveVolume(volume),
   }),
   list: defineAction({
@@ -176,6 +188,7 @@ export const ACTIONS = {
       "Prints a table: name, kind, size, the volume it was cloned from, its device, where it is mounted. With --json it is complete, and `adopt --from` can restore records from it.",
     arguments: {},
     schema: (z) => z.strictObject({}),
+    results: ["list"],
     run: async (mosaic) => ({ volumes: mosaic.listVolumes() }),
   }),
   adopt: defineAction({
@@ -199,6 +212,7 @@ export const ACTIONS = {
         volume: z.optional(z.string()),
         list: z.optional(z.unknown()),
       }),
+    results: ["record", "adoptReport"],
     async run(mosaic, { kind, volume, list }) {
       if (list !== undefined && kind === undefined && volume === undefined) return mosaic.adoptFrom(list);
       if (list !== undefined || kind === undefined || volume === undefined) {
@@ -229,6 +243,7 @@ export const ACTIONS = {
         sizeBytes: z.int().check(z.positive()),
         shrink: z.optional(z.boolean()),
       }),
+    results: ["record"],
     run: (mosaic, { volume, sizeBytes, shrink = false }) =>
       mosaic.resizeVolume(volume, sizeBytes, { shrink }),
   }),
@@ -246,6 +261,7 @@ export const ACTIONS = {
       },
     },
     schema: (z) => z.strictObject({ repair: z.optional(z.boolean()) }),
+    results: ["checkReport"],
     run: (mosaic, { repair = false }) => mosaic.check({ repair }),
     whenClosed: async (config, error) => (await import("./checking.ts")).reportClosed(config, error),
     failureOf: (result) => ((result as CheckReport).problems > 0 ? "DAMAGED" : undefined),
