@@ -128,6 +128,7 @@ function requireNotMountedHere(mountPoint: MountPoint, isSame: (mount: Mount) =>
   const onTop = findMountOf(mountPoint.fd);
   if (!isRootOf(onTop, mountPoint.fd) || !isSame(onTop)) return;
   throw new MosaicError("BUSY", `it is mounted at ${quote(mountPoint.path)} already`, {
+    reason: "mounted-here",
     holders: [toHolder(onTop)],
   });
 }

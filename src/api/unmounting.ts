@@ -69,6 +69,7 @@ async function unmountWhere(steps: Steps, target: string, isOurs: (mount: Mount)
     throw new MosaicError("NOT_FOUND", `it is not mounted at ${quote(target)}: ${found}`, {
       mountPoint: path,
       reason: "not-mounted",
+      found: mount?.source ?? null,
     });
   }
   try {

@@ -95,7 +95,8 @@ function requireAttachable(volume: LockedVolume, device: LoopDevice): void {
     ? `it is mounted read-only, so it has a read-only device, ${device.path}: unmount it first`
     : `it is attached already, as ${device.path}`;
   const holders: Holder[] = [{ kind: "device", device: device.path, attached: !device.autoclear }];
-  throw new MosaicError("BUSY", message, { name: volume.record.name, device: device.path, holders });
+  const reason = device.autoclear ? "read-only" : "attached";
+  throw new MosaicError("BUSY", message, { name: volume.record.name, reason, device: device.path, holders });
 }
 
 async function detachImage(steps: Steps, volume: LockedVolume): Promise<void> {
