@@ -1,6 +1,6 @@
-import * as z from "zod/mini";
 import type { BackendRow } from "../backends/registry.ts";
 import { FILESYSTEM_NAMES, type FilesystemName } from "../filesystems/registry.ts";
+import * as z from "./zod.ts";
 
 /** What a config says, by the names of its keys. */
 export interface ConfigFields {
