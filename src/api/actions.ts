@@ -27,6 +27,16 @@ export interface Argument {
   readonly parse?: (text: string) => unknown;
 }
 
+/** How a method of an agent becomes a call of its action. */
+export interface Method {
+  /** The schema of the result. */
+  readonly result: ResultName;
+  /** Values that the method's name says already. */
+  readonly implies?: Readonly<Record<string, unknown>>;
+  /** Values that are optional for the action and needed for the method. */
+  readonly requires?: readonly string[];
+}
+
 type Zod = typeof import("./zod.ts");
 
 /** One action. */
@@ -40,8 +50,10 @@ export interface Action<Schema extends zod.ZodMiniType = zod.ZodMiniType> {
   readonly arguments: Readonly<Record<string, Argument>>;
   /** What the values must be. A function, because a schema at module level would cost every start. */
   readonly schema: (z: Zod) => Schema;
-  /** The schemas of its results: one, or one of several. */
-  readonly results: readonly ResultName[];
+  /** Its methods for agents: "volume." for what works on one volume, "mosaic." for the rest. */
+  readonly methods: Readonly<Record<string, Method>>;
+  /** Whether it changes something; one that only reads may be told so by its values. */
+  readonly mutates: boolean;
   /** Does it; the result is an object of JSON values. Throws MosaicError. */
   readonly run: (mosaic: Mosaic, values: zod.infer<Schema>) => Promise<object>;
   /** What it answers about a mosaic whose location cannot be opened; that is an error when absent. */
@@ -67,6 +79,9 @@ const KIND: Argument = {
   choices: ["fs", "disk"],
 };
 
+/** What the command line says for the metadata in place of a volume's name. */
+const METADATA = { volume: "-" };
+
 /** The actions by name, in the order in which a prefix finds them: `m` is mount, `c` is create. */
 export const ACTIONS = {
   mount: defineAction({
@@ -80,7 +95,8 @@ export const ACTIONS = {
     },
     schema: (z) =>
       z.strictObject({ volume: z.string(), mountPoint: z.string(), readOnly: z.optional(z.boolean()) }),
-    results: ["mount"],
+    methods: { "volume.mount": { result: "mount" }, "mosaic.mount": { result: "mount", implies: METADATA } },
+    mutates: true,
     async run(mosaic, { volume, mountPoint, readOnly = false }) {
       if (volume === "-") await mosaic.mountMetadata(mountPoint, { readOnly });
       else await mosaic.mountVolume(volume, mountPoint, { readOnly });
@@ -93,7 +109,11 @@ export const ACTIONS = {
       "Only what is named is unmounted: something else at the mount point stays. Never lazily: when it is busy, the answer says who uses it.",
     arguments: { volume: MOUNTED, mountPoint: { ...MOUNTPOINT, summary: "where it is mounted" } },
     schema: (z) => z.strictObject({ volume: z.string(), mountPoint: z.string() }),
-    results: ["umount"],
+    methods: {
+      "volume.umount": { result: "umount" },
+      "mosaic.umount": { result: "umount", implies: METADATA },
+    },
+    mutates: true,
     async run(mosaic, { volume, mountPoint }) {
       if (volume === "-") await mosaic.unmountMetadata(mountPoint);
       else await mosaic.unmountVolume(volume, mountPoint);
@@ -105,7 +125,8 @@ export const ACTIONS = {
     details: "Prints the line `Device: PATH`. The device stays until detach, also over mounts and umounts.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
-    results: ["device"],
+    methods: { "volume.attach": { result: "device" } },
+    mutates: true,
     run: async (mosaic, { volume }) => ({ volume, device: await mosaic.attachVolume(volume) }),
   }),
   detach: defineAction({
@@ -113,7 +134,8 @@ export const ACTIONS = {
     details: "Refuses while the device is mounted or open, and says by whom.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
-    results: ["volume"],
+    methods: { "volume.detach": { result: "volume" } },
+    mutates: true,
     async run(mosaic, { volume }) {
       await mosaic.detachVolume(volume);
       return { volume };
@@ -135,7 +157,8 @@ export const ACTIONS = {
         volume: z.string(),
         sizeBytes: z.optional(z.int().check(z.positive())),
       }),
-    results: ["record"],
+    methods: { "volume.create": { result: "record" } },
+    mutates: true,
     run: (mosaic, { kind, volume, sizeBytes }) => mosaic.createVolume(volume, { kind, sizeBytes }),
   }),
   clone: defineAction({
@@ -147,7 +170,8 @@ export const ACTIONS = {
       volume: { label: "NEW", summary: "the copy's name" },
     },
     schema: (z) => z.strictObject({ origin: z.string(), volume: z.string() }),
-    results: ["record"],
+    methods: { "volume.clone": { result: "record" } },
+    mutates: true,
     run: (mosaic, { origin, volume }) => mosaic.cloneVolume(origin, volume),
   }),
   drop: defineAction({
@@ -156,7 +180,8 @@ export const ACTIONS = {
       "Volumes cloned from it are not affected. Refuses while it is mounted, attached or open anywhere, and says by whom.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
-    results: ["volume"],
+    methods: { "volume.drop": { result: "volume" } },
+    mutates: true,
     async run(mosaic, { volume }) {
       await mosaic.dropVolume(volume);
       return { volume };
@@ -168,7 +193,11 @@ export const ACTIONS = {
       "Prints the line `features:` with those it has of clone, bdev, volsize and migrate; then the limits, the space, and what of the host is used. With VOLUME: its record, its sizes, its clones and who holds it.",
     arguments: { volume: { ...VOLUME, isOptional: true } },
     schema: (z) => z.strictObject({ volume: z.optional(z.string()) }),
-    results: ["mosaic", "details"],
+    methods: {
+      "mosaic.info": { result: "mosaic", implies: { volume: undefined } },
+      "volume.info": { result: "details", requires: ["volume"] },
+    },
+    mutates: false,
     async run(mosaic, { volume }) {
       if (volume !== undefined) return mosaic.statVolume(volume);
       return { ...mosaic.info(), host: await mosaic.host() };
@@ -179,7 +208,8 @@ export const ACTIONS = {
     details: "Prints `NAME exists: yes` or `NAME exists: no`; the exit status is 0 both times.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
-    results: ["existence"],
+    methods: { "volume.have": { result: "existence" } },
+    mutates: false,
     run: async (mosaic, { volume }) => mosaic.haveVolume(volume),
   }),
   list: defineAction({
@@ -188,7 +218,8 @@ export const ACTIONS = {
       "Prints a table: name, kind, size, the volume it was cloned from, its device, where it is mounted. With --json it is complete, and `adopt --from` can restore records from it.",
     arguments: {},
     schema: (z) => z.strictObject({}),
-    results: ["list"],
+    methods: { "volume.list": { result: "list" } },
+    mutates: false,
     run: async (mosaic) => ({ volumes: mosaic.listVolumes() }),
   }),
   adopt: defineAction({
@@ -212,7 +243,15 @@ export const ACTIONS = {
         volume: z.optional(z.string()),
         list: z.optional(z.unknown()),
       }),
-    results: ["record", "adoptReport"],
+    methods: {
+      "volume.adopt": { result: "record", implies: { list: undefined }, requires: ["kind", "volume"] },
+      "mosaic.adopt": {
+        result: "adoptReport",
+        implies: { kind: undefined, volume: undefined },
+        requires: ["list"],
+      },
+    },
+    mutates: true,
     async run(mosaic, { kind, volume, list }) {
       if (list !== undefined && kind === undefined && volume === undefined) return mosaic.adoptFrom(list);
       if (list !== undefined || kind === undefined || volume === undefined) {
@@ -243,7 +282,8 @@ export const ACTIONS = {
         sizeBytes: z.int().check(z.positive()),
         shrink: z.optional(z.boolean()),
       }),
-    results: ["record"],
+    methods: { "volume.resize": { result: "record" } },
+    mutates: true,
     run: (mosaic, { volume, sizeBytes, shrink = false }) =>
       mosaic.resizeVolume(volume, sizeBytes, { shrink }),
   }),
@@ -261,7 +301,8 @@ export const ACTIONS = {
       },
     },
     schema: (z) => z.strictObject({ repair: z.optional(z.boolean()) }),
-    results: ["checkReport"],
+    methods: { "mosaic.check": { result: "checkReport" } },
+    mutates: true,
     run: (mosaic, { repair = false }) => mosaic.check({ repair }),
     whenClosed: async (config, error) => (await import("./checking.ts")).reportClosed(config, error),
     failureOf: (result) => ((result as CheckReport).problems > 0 ? "DAMAGED" : undefined),

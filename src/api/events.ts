@@ -1,17 +1,9 @@
-import {
-  constants,
-  fstatSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  renameSync,
-  writeSync,
-} from "node:fs";
+import { constants, fstatSync, ftruncateSync, openSync, readSync, renameSync, writeSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling } from "../system/errno.ts";
 import { closeFd, findStatus } from "../system/files.ts";
 import { tryLock } from "../system/libc.ts";
+import { makeRunDirectory, runDirectoryOf } from "../system/rundir.ts";
 
 // What happens to the volumes of a location, told to every process that wants to know: a bounded file of JSON lines under
 // /run, which a reboot makes void. Whoever changes something appends a line; losing one is never a reason to fail.
@@ -40,8 +32,6 @@ export interface Event {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-/** Where what a reboot makes void is kept. */
-const RUN_DIRECTORY = process.env.MOSAIC_RUN_DIR ?? "/run/mosaic";
 /** Beyond this size a file of events becomes the old one, and the older one goes. */
 const FILE_MAX_BYTES = 256 * 1024;
 const LINE_MAX_BYTES = 4096;
@@ -49,7 +39,7 @@ const LOCK_DEADLINE_MS = 1_000;
 
 /** The file with the events of a storage. */
 export function eventFileOf(identity: string): string {
-  return `${RUN_DIRECTORY}/${identity}/events`;
+  return `${runDirectoryOf(identity)}/events`;
 }
 
 /** Appends an event; gives false where it could not be written. */
@@ -60,8 +50,7 @@ export async function appendEvent(
 ): Promise<boolean> {
   try {
     const path = eventFileOf(identity);
-    makeRunDirectory(RUN_DIRECTORY);
-    makeRunDirectory(`${RUN_DIRECTORY}/${identity}`);
+    makeRunDirectory(runDirectoryOf(identity));
     const fd = await openLocked(path);
     try {
       appendLine(path, fd, { type, pid: process.pid, data });
@@ -90,19 +79,6 @@ function parseEvent(line: string): Event | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Only root writes there, and nobody can put something else in its place. */
-function makeRunDirectory(path: string): void {
-  if (!findStatus(path)) makeOnce(path);
-  const status = findStatus(path);
-  if (status?.isDirectory() && status.uid === 0n && (status.mode & 0o022n) === 0n) return;
-  throw new MosaicError("DAMAGED", `${quote(path)} is not a directory of root's alone`, { path });
-}
-
-function makeOnce(path: string): void {
-  // Another process may make it at the same moment.
-  calling("mkdir", path, () => mkdirSync(path, { mode: 0o700, recursive: true }));
 }
 
 /** The file as it is now, locked: one that was renamed while we waited is no longer it. */

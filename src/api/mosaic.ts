@@ -7,9 +7,11 @@ import { requireVolume, type VolumeAddress } from "../location/volumes.ts";
 import { type Steps, shellQuote } from "../system/steps.ts";
 import { checkMosaic } from "./checking.ts";
 import type { Config } from "./config.ts";
+import { appendEvent, type EventType } from "./events.ts";
 import { describeHost } from "./host.ts";
 import { describeLimits, listFeatures, requireKind, requirePossible, requireSize } from "./limits.ts";
 import { mountMetadata, mountVolume } from "./mounting.ts";
+import { resolveTarget } from "./mountpoint.ts";
 import {
   type AdoptReport,
   type CheckReport,
@@ -134,6 +136,7 @@ export class Mosaic implements AsyncDisposable {
       requirePossible(record, this.backend.limits, this.backend.resize !== undefined);
       if (record.sizeBytes !== null && this.backend.sizeObstacle) throw this.backend.sizeObstacle;
       await this.backend.create(record);
+      await this.tell("created", name, { id: record.id });
       if (record.sizeBytes !== null && !this.backend.resize) {
         const size = formatSize(record.sizeBytes);
         this.notify(
@@ -158,18 +161,29 @@ export class Mosaic implements AsyncDisposable {
           "clone",
           `${this.config.backend} volumes at ${quote(this.config.location)} cannot share data`,
         );
-      return clone(from, (parent) => ({
+      const record = await clone(from, (parent) => ({
         ...this.newRecord(to, parent.kind),
         filesystem: parent.filesystem,
         sizeBytes: parent.sizeBytes,
         parentId: parent.id,
       }));
+      await this.tell("cloned", name, { id: record.id, origin });
+      return record;
     });
   }
 
   /** Destroys a volume and its data; its clones stay. Throws NOT_FOUND, BUSY with the holders. @example await mosaic.dropVolume("web") */
   dropVolume(name: string): Promise<void> {
-    return this.doing("drop", name, (address) => this.backend.drop(address));
+    return this.doing("drop", name, async (address) => {
+      try {
+        await this.backend.drop(address);
+      } catch (thrown) {
+        if (thrown instanceof MosaicError && thrown.details.dropped === true)
+          await this.tell("dropped", name);
+        throw thrown;
+      }
+      await this.tell("dropped", name);
+    });
   }
 
   /**
@@ -179,38 +193,49 @@ export class Mosaic implements AsyncDisposable {
    * @example await mosaic.resizeVolume("web", parseSize("2G"))
    */
   resizeVolume(name: string, sizeBytes: number, options: { shrink?: boolean } = {}): Promise<VolumeRecord> {
-    return this.doing("resize", name, (address) => {
+    return this.doing("resize", name, async (address) => {
       const { resize, sizeObstacle, limits } = this.backend;
       const why = `the sizes of ${this.config.backend} volumes are not kept here`;
       if (!resize) throw sizeObstacle ?? unsupported("volsize", why);
       requireSize(null, sizeBytes, limits);
-      return resize(address, sizeBytes, { shrink: options.shrink ?? false });
+      const record = await resize(address, sizeBytes, { shrink: options.shrink ?? false });
+      await this.tell("resized", name, { sizeBytes });
+      return record;
     });
   }
 
   /** Makes a block device that stays until it is detached; gives its path. Throws UNSUPPORTED, BUSY. @example await mosaic.attachVolume("vm1") */
   attachVolume(name: string): Promise<string> {
-    return this.doing("attach", name, (address) => this.requireBlock().attach(address));
+    return this.doing("attach", name, async (address) => {
+      const device = await this.requireBlock().attach(address);
+      await this.tell("attached", name, { device });
+      return device;
+    });
   }
 
   /** Removes the block device. Throws NOT_FOUND when it is not attached, BUSY with the holders. @example await mosaic.detachVolume("vm1") */
   detachVolume(name: string): Promise<void> {
-    return this.doing("detach", name, (address) => this.requireBlock().detach(address));
+    return this.doing("detach", name, async (address) => {
+      await this.requireBlock().detach(address);
+      await this.tell("detached", name);
+    });
   }
 
   /** Mounts a volume onto a directory, which is no symbolic link. Throws NOT_FOUND, INVALID_ARGUMENT, BUSY. @example await mosaic.mountVolume("web", "/srv/web", { readOnly: true }) */
   mountVolume(name: string, mountPoint: string, options: { readOnly?: boolean } = {}): Promise<void> {
     const readOnly = options.readOnly ?? false;
-    return this.doing("mount", name, (address) =>
-      mountVolume(this.steps, this.backend, address, mountPoint, readOnly),
-    );
+    return this.doing("mount", name, async (address) => {
+      await mountVolume(this.steps, this.backend, address, mountPoint, readOnly);
+      await this.tell("mounted", name, { mountPoint: resolveTarget(mountPoint), readOnly });
+    });
   }
 
   /** Unmounts a volume from a directory. Throws NOT_FOUND when it is not what is mounted there, BUSY. @example await mosaic.unmountVolume("web", "/srv/web") */
   unmountVolume(name: string, mountPoint: string): Promise<void> {
-    return this.doing("unmount", name, (address) =>
-      unmountVolume(this.steps, this.backend, address, mountPoint),
-    );
+    return this.doing("unmount", name, async (address) => {
+      await unmountVolume(this.steps, this.backend, address, mountPoint);
+      await this.tell("unmounted", name, { mountPoint: resolveTarget(mountPoint) });
+    });
   }
 
   /** Mounts the mosaic's metadata onto a directory. Throws NOT_FOUND, INVALID_ARGUMENT. @example await mosaic.mountMetadata("/srv/meta") */
@@ -228,9 +253,11 @@ export class Mosaic implements AsyncDisposable {
 
   /** Makes a foreign object a volume. Throws NOT_FOUND, ALREADY_EXISTS, UNSUPPORTED when it cannot be one. @example await mosaic.adoptVolume("old", "fs") */
   adoptVolume(name: string, kind: Kind): Promise<VolumeRecord> {
-    return this.doing("adopt", name, (address) => {
+    return this.doing("adopt", name, async (address) => {
       requireKind(this.config.backend, kind, this.backend.limits);
-      return this.backend.adopt({ ...this.newRecord(address, kind), filesystem: null });
+      const record = await this.backend.adopt({ ...this.newRecord(address, kind), filesystem: null });
+      await this.tell("adopted", name, { id: record.id });
+      return record;
     });
   }
 
@@ -272,6 +299,7 @@ export class Mosaic implements AsyncDisposable {
     if (found.state === "volume" && found.record.id === saved.id && found.record.name === saved.name)
       return false;
     await this.backend.adopt(saved);
+    await this.tell("adopted", saved.name, { id: saved.id });
     return true;
   }
 
@@ -301,6 +329,15 @@ export class Mosaic implements AsyncDisposable {
       createdAt: new Date().toISOString(),
       labels: {},
     };
+  }
+
+  /** Tells every process that wants to know what was done. A plan did nothing. */
+  private async tell(
+    type: EventType,
+    name: string,
+    data: Readonly<Record<string, unknown>> = {},
+  ): Promise<void> {
+    if (!this.steps.planning) await appendEvent(this.backend.identity, type, { volume: name, ...data });
   }
 
   private requireBlock() {

@@ -15,6 +15,8 @@ import type { Steps } from "../system/steps.ts";
 
 /** What every backend gives. */
 export interface BackendCore {
+  /** A name of the storage that is the same for every process until the next reboot. */
+  readonly identity: string;
   /** What volumes can be made of. */
   readonly limits: Limits;
   /** The space that volumes are made in. */

@@ -1,7 +1,7 @@
 import { constants, statfsSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling, hasErrno } from "../system/errno.ts";
-import { closeFd } from "../system/files.ts";
+import { closeFd, fileKeyOf } from "../system/files.ts";
 import { type DirectoryPlace, findDirectoryMounts, findProcesses, type Holder } from "../system/holders.ts";
 import { openBeneath } from "../system/libc.ts";
 import { isAtOrBelow, readAllMounts } from "../system/mounts.ts";
@@ -27,6 +27,7 @@ import {
 export function locationMembers(store: Store) {
   const { location, form } = store;
   return {
+    identity: fileKeyOf(location.fd).replace(":", "-"),
     metadata: () => openMetadata(location),
     space: () => measureSpace(location),
     find: (address: VolumeAddress): Found => findVolume(location, form, address.storedName),

@@ -14,7 +14,9 @@ const SIZE = 32 * 1024 ** 2;
 /** Runs an action and checks its result against the schemas of its row. */
 async function perform(mosaic: Mosaic, action: ActionName, values: Record<string, unknown>): Promise<void> {
   const result: unknown = JSON.parse(JSON.stringify(await runAction(mosaic, action, values)));
-  const faults = actionOf(action).results.map((name) => SCHEMAS[name].safeParse(result).error?.issues);
+  const faults = Object.values(actionOf(action).methods).map(
+    (method) => SCHEMAS[method.result].safeParse(result).error?.issues,
+  );
   expect({ action, result, faults: faults.every(Boolean) ? faults : undefined }).toEqual({
     action,
     result,
