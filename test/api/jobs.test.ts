@@ -1,0 +1,110 @@
+import { afterAll, beforeEach, expect, test } from "bun:test";
+import { join } from "node:path";
+import { type Job, JobStore, type OpenJob } from "../../src/api/jobs.ts";
+import { makeTestDirectory, removeTestDirectory } from "../support/beds.ts";
+import { expectError } from "../support/expect.ts";
+
+const directory = makeTestDirectory("jobs");
+const before = process.env.MOSAIC_RUN_DIR;
+let count = 0;
+let store: JobStore;
+
+beforeEach(() => {
+  process.env.MOSAIC_RUN_DIR = join(directory, `run${count++}`);
+  store = new JobStore("7-256");
+});
+afterAll(() => {
+  if (before === undefined) delete process.env.MOSAIC_RUN_DIR;
+  else process.env.MOSAIC_RUN_DIR = before;
+  removeTestDirectory(directory);
+});
+
+function makeJob(id: string, change: Partial<Job> = {}): Job {
+  const time = new Date().toISOString();
+  return {
+    id,
+    kind: "volume.create",
+    state: "running",
+    progress: null,
+    cancellable: true,
+    createdAt: time,
+    updatedAt: time,
+    resources: ["web"],
+    result: null,
+    error: null,
+    ...change,
+  };
+}
+
+function begin(id: string, change?: Partial<Job>): OpenJob {
+  const job = store.begin(makeJob(id, change));
+  if (!job) throw new Error(`the job ${id} was there`);
+  return job;
+}
+
+test("a job is found by its id from its begin to its end, and after", () => {
+  const open = begin("one");
+  expect(store.get("one")).toEqual(open.job);
+  open.update({ progress: 0.5 });
+  expect(store.get("one")).toMatchObject({ state: "running", progress: 0.5 });
+  open.update({ state: "done", result: { name: "web" } });
+  expect(new JobStore("7-256").get("one")).toMatchObject({ state: "done", result: { name: "web" } });
+});
+
+test("an id is one job: a second begin finds the first", () => {
+  const open = begin("one");
+  expect(store.begin(makeJob("one"))).toBeUndefined();
+  open.update({ state: "failed", error: { code: "BUSY" } });
+  expect(store.begin(makeJob("one"))).toBeUndefined();
+});
+
+test("a job whose process was killed is interrupted, and stays so", async () => {
+  const source = join(import.meta.dir, "../../src/api/jobs.ts");
+  const code = `import { JobStore } from ${JSON.stringify(source)};
+    new JobStore("7-256").begin(${JSON.stringify(makeJob("lost"))});
+    process.kill(process.pid, "SIGKILL");`;
+  const child = Bun.spawn([process.execPath, "-e", code], { env: process.env, stderr: "inherit" });
+  await child.exited;
+  expect(child.signalCode).toBe("SIGKILL");
+  expect(store.get("lost")).toMatchObject({ id: "lost", state: "interrupted", resources: ["web"] });
+  expect(store.list().map(({ state }) => state)).toEqual(["interrupted"]);
+});
+
+test("a job of another process that lives is what it says", async () => {
+  const source = join(import.meta.dir, "../../src/api/jobs.ts");
+  const code = `import { JobStore } from ${JSON.stringify(source)};
+    const open = new JobStore("7-256").begin(${JSON.stringify(makeJob("other"))});
+    console.log("begun");
+    await Bun.stdin.text();
+    open.update({ state: "done", result: {} });`;
+  const child = Bun.spawn([process.execPath, "-e", code], {
+    env: process.env,
+    stdin: "pipe",
+    stdout: "pipe",
+  });
+  const reader = child.stdout.getReader();
+  await reader.read();
+  expect(store.get("other").state).toBe("running");
+  await expectError("BUSY", () => store.dismiss("other"));
+  child.stdin.end();
+  expect(await child.exited).toBe(0);
+  expect(store.get("other").state).toBe("done");
+});
+
+test("a job that has ended is dismissed, or forgotten after a day", async () => {
+  begin("new").update({ state: "done" });
+  store.dismiss("new");
+  await expectError("NOT_FOUND", () => store.get("new"));
+  const old = begin("old");
+  old.update({ state: "done" });
+  const state = join(process.env.MOSAIC_RUN_DIR ?? "", "7-256/jobs/old/state");
+  const yesterday = new Date(Date.now() - 25 * 3600 * 1000).toISOString();
+  await Bun.write(state, JSON.stringify({ ...store.get("old"), updatedAt: yesterday }));
+  begin("next").update({ state: "done" });
+  expect(store.list().map(({ id }) => id)).toEqual(["next"]);
+});
+
+test.each(["", ".", "..", "../x", "a/b", "-x", "a b", "x".repeat(129), "a\nb"])("%j is no id", async (id) => {
+  await expectError("INVALID_ARGUMENT", () => store.begin(makeJob(id)));
+  await expectError("INVALID_ARGUMENT", () => store.get(id));
+});
