@@ -1,5 +1,5 @@
-import { MosaicError } from "./base/errors.ts";
-import { runCommandLine } from "./cli/cli.ts";
+import { asMosaicError, MosaicError } from "./base/errors.ts";
+import { reportError, runCommandLine } from "./cli/cli.ts";
 
 // The program: argv, signals and the exit status meet the code here and nowhere else.
 
@@ -33,8 +33,22 @@ function watchSignals(): void {
   }
 }
 
+async function run(argv: readonly string[]): Promise<number> {
+  const environment = { version, signal: interruption.signal };
+  if (!argv.slice(0, 2).some((word) => word === "rpc" || word === "--rpc"))
+    return runCommandLine(argv, environment);
+  const { isServerStart, startServer } = await import("./rpc/start.ts");
+  if (!isServerStart(argv)) return runCommandLine(argv, environment);
+  try {
+    const abandon = () => process.exit(endedBy ? 128 + SIGNAL_NUMBERS[endedBy] : 1);
+    return await startServer(argv, { ...environment, abandon });
+  } catch (thrown) {
+    return reportError(asMosaicError(thrown), { json: false, debug: false });
+  }
+}
+
 requireIntactRuntime();
 process.umask(0o077);
 watchSignals();
-const status = await runCommandLine(process.argv.slice(2), { version, signal: interruption.signal });
+const status = await run(process.argv.slice(2));
 process.exit(endedBy && status !== 0 ? 128 + SIGNAL_NUMBERS[endedBy] : status);

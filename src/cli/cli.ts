@@ -66,7 +66,8 @@ function chooseSteps(options: Options, signal: AbortSignal, planned: string[]): 
   return cancellableSteps(options.verbose ? loggedSteps(directSteps, log) : directSteps, signal);
 }
 
-function reportError(error: MosaicError, options: Options): number {
+/** Prints an error; gives its exit status. */
+export function reportError(error: MosaicError, options: Pick<Options, "json" | "debug">): number {
   if (options.json) writeDiagnostic(JSON.stringify({ error }));
   else writeDiagnostic(`moctl: ${error.message}`);
   if (options.debug && error.code === "INTERNAL")

@@ -26,6 +26,8 @@ const PROTOTYPES = {
   flock: { args: ["i32", "i32"], returns: "i32" },
   ioctl: { args: ["i32", "u64", "u64"], returns: "i32" },
   isatty: { args: ["i32"], returns: "i32" },
+  fcntl: { args: ["i32", "i32", "i64"], returns: "i32" },
+  dup2: { args: ["i32", "i32"], returns: "i32" },
   syncfs: { args: ["i32"], returns: "i32" },
   umount2: { args: ["ptr", "i32"], returns: "i32" },
   unlinkat: { args: ["i32", "ptr", "i32"], returns: "i32" },
@@ -135,6 +137,14 @@ export function syncFilesystem(fd: number): void {
 export function ioctl(fd: number, request: number, argument: Buffer | number, subject: string): number {
   const value = typeof argument === "number" ? argument : ptr(argument);
   return checked(libc().ioctl(fd, request, value), "ioctl", subject);
+}
+
+/** Moves an open file to a descriptor of at least `minimum`, closed on exec; its old number then means what `instead` does. */
+export function moveDescriptor(fd: number, minimum: number, instead: number): number {
+  const F_DUPFD_CLOEXEC = 1030;
+  const moved = checked(libc().fcntl(fd, F_DUPFD_CLOEXEC, minimum), "fcntl", `fd ${fd}`);
+  checked(libc().dup2(instead, fd), "dup2", `fd ${instead}`);
+  return moved;
 }
 
 /** Whether `fd` is a terminal. */

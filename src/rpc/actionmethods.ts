@@ -1,0 +1,121 @@
+import {
+  ACTION_NAMES,
+  type Action,
+  type Method as ActionMethod,
+  type ActionName,
+  actionOf,
+  runAction,
+} from "../api/actions.ts";
+import type { Mosaic } from "../api/mosaic.ts";
+import { REPEATS } from "../api/repeats.ts";
+import { MosaicError } from "../base/errors.ts";
+import { cancellableSteps, directSteps, loggedSteps, plannedSteps, type Steps } from "../system/steps.ts";
+import type { CallContext, Method, Zod } from "./method.ts";
+import type { Mosaics } from "./mosaics.ts";
+import { InvalidParams } from "./values.ts";
+
+// The methods of the table of actions: adding an action adds them.
+
+type Values = Readonly<Record<string, unknown>>;
+
+/** The methods of all actions, on the mosaic that the server is bound to or the one that each call names. */
+export function listActionMethods(mosaics: Mosaics, bound: string | undefined): Map<string, Method> {
+  const methods = new Map<string, Method>();
+  for (const action of ACTION_NAMES)
+    for (const [name, method] of Object.entries(actionOf(action).methods))
+      methods.set(name, makeMethod(mosaics, bound, action, method));
+  return methods;
+}
+
+function makeMethod(
+  mosaics: Mosaics,
+  bound: string | undefined,
+  name: ActionName,
+  method: ActionMethod,
+): Method {
+  const action: Action = actionOf(name);
+  const implied = method.implies ?? {};
+  const parameters = Object.keys(action.arguments).filter((parameter) => !Object.hasOwn(implied, parameter));
+  return {
+    summary: action.summary,
+    parameters: [...parameters, "mosaic"],
+    mutates: action.mutates,
+    schema: (z) => methodSchema(z, action, method, bound),
+    keys: (values) => listKeys(bound ?? String(values.mosaic), action, { ...implied, ...values }),
+    async run({ mosaic, ...values }, context) {
+      const nameOrPath = await requireMosaic(mosaics, bound, mosaic as string | undefined);
+      return perform(mosaics, nameOrPath, name, { ...implied, ...values }, context);
+    },
+  };
+}
+
+function methodSchema(
+  z: Zod,
+  action: Action,
+  { implies = {}, requires = [] }: ActionMethod,
+  bound: string | undefined,
+) {
+  // The compiler cannot know the names, which come from the table.
+  const mask = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, true])) as never;
+  const whole = action.schema(z) as ReturnType<Zod["strictObject"]>;
+  const own = z.omit(whole, mask(Object.keys(implies)));
+  const needed = z.required(own, mask(requires));
+  return z.extend(needed, { mosaic: bound === undefined ? z.string() : z.optional(z.string()) });
+}
+
+/** What a call works on: the volumes that it names. A call that only reads waits for nobody. */
+function listKeys(mosaic: string, { mutates }: Action, { volume, origin }: Values): string[] {
+  const volumes = mutates ? [volume, origin].filter((name) => typeof name === "string") : [];
+  return [...new Set(volumes)].map((name) => `${mosaic}:${name}`);
+}
+
+/** The mosaic that a call means. Throws InvalidParams when the server is bound to another one. */
+async function requireMosaic(
+  mosaics: Mosaics,
+  bound: string | undefined,
+  said: string | undefined,
+): Promise<string> {
+  if (bound === undefined || said === undefined || said === bound) return bound ?? said ?? "";
+  const [own, other] = [await mosaics.config(bound), await mosaics.config(said)];
+  if (own.file === other.file) return bound;
+  throw new InvalidParams("/mosaic", `the mosaic of this server, ${own.file}, or nothing`, other.file);
+}
+
+async function perform(
+  mosaics: Mosaics,
+  nameOrPath: string,
+  name: ActionName,
+  values: Values,
+  context: CallContext,
+): Promise<object> {
+  if (!actionOf(name).mutates) return runAction(await mosaics.reader(nameOrPath), name, values);
+  const planned: string[] = [];
+  const notes: string[] = [];
+  const steps = chooseSteps(context, planned);
+  await using mosaic = await mosaics.writer(nameOrPath, steps, (note) => notes.push(note));
+  const result = await runRepeatable(mosaic, name, values);
+  if (context.meta.dryRun) return { steps: planned };
+  return notes.length > 0 ? { ...result, notes } : result;
+}
+
+function chooseSteps({ meta, signal, progress }: CallContext, planned: string[]): Steps {
+  if (meta.dryRun) return plannedSteps((text) => planned.push(text));
+  let taken = 0;
+  const counting = loggedSteps(directSteps, (text) =>
+    progress({ progress: ++taken, unit: "steps", message: text }),
+  );
+  return cancellableSteps(meta.progressToken === undefined ? directSteps : counting, signal);
+}
+
+/** Runs an action; a repeat that finds just what it asks for is a success. */
+async function runRepeatable(mosaic: Mosaic, name: ActionName, values: Values): Promise<object> {
+  const repeat = REPEATS[name];
+  try {
+    const result = await runAction(mosaic, name, values);
+    return repeat ? { ...result, [repeat.effect]: true } : result;
+  } catch (thrown) {
+    const answer = thrown instanceof MosaicError ? await repeat?.answer(mosaic, values, thrown) : undefined;
+    if (!repeat || !answer) throw thrown;
+    return { ...answer, [repeat.effect]: false };
+  }
+}

@@ -1,0 +1,209 @@
+import { asMosaicError, MosaicError, quote } from "../base/errors.ts";
+import { findNearest } from "../base/nearest.ts";
+import { formatAnswer, formatFault, formatNotification, type Outcome } from "./answers.ts";
+import { cancelled, InFlight } from "./inflight.ts";
+import {
+  type Call,
+  fault,
+  type Id,
+  INVALID_REQUEST,
+  type Item,
+  METHOD_NOT_FOUND,
+  readMessage,
+} from "./messages.ts";
+import type { Meta } from "./meta.ts";
+import type { Method } from "./method.ts";
+import { ProgressTeller } from "./progress.ts";
+import { Scheduler } from "./scheduler.ts";
+import { checkParams, InvalidParams } from "./values.ts";
+import { makeWireError, toWireError } from "./wirecodes.ts";
+
+/** What a session needs of the connection that it serves. */
+export interface SessionOptions {
+  readonly methods: ReadonlyMap<string, Method>;
+  /** Sends a text as one message. */
+  readonly send: (text: string) => void;
+  /** Whether the client is one of the Language Server Protocol, which says some things in its own way. */
+  readonly isLsp: () => boolean;
+  readonly log: (message: string, more?: object) => void;
+}
+
+/** Answers the messages of one connection. */
+export class Session {
+  private readonly inFlight = new InFlight();
+  private readonly scheduler = new Scheduler();
+  private isShutDown = false;
+  private lostNotifications = 0;
+  /** The exit status that the client asked for with `exit`; undefined until then. */
+  exitStatus: number | undefined;
+
+  constructor(private readonly options: SessionOptions) {}
+
+  /** Takes a message. Its answers are sent when they are there. */
+  handle(bytes: Uint8Array): void {
+    const message = readMessage(bytes);
+    if (!message.isBatch) {
+      this.handleItem(message.items[0], this.options.send);
+      return;
+    }
+    const expected = message.items.filter(isAnswered).length;
+    const answers: string[] = [];
+    const collect = (answer: string) => {
+      answers.push(answer);
+      if (answers.length === expected) this.options.send(`[${answers.join(",")}]`);
+    };
+    for (const item of message.items) this.handleItem(item, collect);
+  }
+
+  /** Answers what is no message. */
+  refuse(code: number, reason: string, message: string): void {
+    this.options.send(formatFault(fault(code, reason, message)));
+  }
+
+  /** Stops what is at work; each call is answered. */
+  cancelAll(): void {
+    this.inFlight.cancelAll();
+  }
+
+  /** Waits until everything is answered. */
+  async whenIdle(): Promise<void> {
+    while (this.inFlight.size > 0) {
+      await this.scheduler.whenIdle();
+      await Bun.sleep(0);
+    }
+  }
+
+  private handleItem(item: Item, reply: (answer: string) => void): void {
+    if (item.kind === "fault") reply(formatFault(item));
+    else if (item.kind === "answer") {
+      if (!this.options.isLsp())
+        reply(
+          formatFault(
+            fault(INVALID_REQUEST, "invalid_request", "This is an answer, and nothing was asked", item.id),
+          ),
+        );
+    } else if (item.id === undefined) this.handleNotification(item);
+    else void this.answer(item, item.id, reply);
+  }
+
+  private handleNotification({ method, params }: Call): void {
+    const named = params as { id?: unknown; requestId?: unknown };
+    if (method === "$/cancelRequest") this.inFlight.cancel(named.id);
+    else if (method === "notifications/cancelled") this.inFlight.cancel(named.requestId);
+    else if (method === "exit") this.exitStatus = this.isShutDown ? 0 : 1;
+    else if (!method.startsWith("$/")) {
+      // A change without an answer is one that nobody knows of.
+      this.lostNotifications++;
+      this.options.log("a notification was not run: only calls with an id are", {
+        method,
+        count: this.lostNotifications,
+      });
+    }
+  }
+
+  private async answer(call: Call, id: Id, reply: (answer: string) => void): Promise<void> {
+    const controller = this.inFlight.begin(id);
+    if (!controller) {
+      const details = { reason: "duplicate_id", duplicateId: JSON.parse(id) };
+      const error = makeWireError(
+        INVALID_REQUEST,
+        "A call with this id is not answered yet",
+        "INVALID_ARGUMENT",
+        details,
+      );
+      reply(formatAnswer("null" as Id, { error }));
+      return;
+    }
+    const outcome = await this.perform(call, controller);
+    this.inFlight.end(id);
+    reply(this.formatSafely(id, outcome));
+  }
+
+  private formatSafely(id: Id, outcome: Outcome): string {
+    try {
+      return formatAnswer(id, outcome);
+    } catch (thrown) {
+      const message = `The result cannot be written as JSON: ${(thrown as Error).message}`;
+      return formatAnswer(id, {
+        error: makeWireError(-32603, message, "INTERNAL", {}, { sideEffects: "unknown" }),
+      });
+    }
+  }
+
+  /** Never throws. */
+  private async perform(call: Call, controller: AbortController): Promise<Outcome> {
+    try {
+      if (call.method === "shutdown") return this.shutDown();
+      const method = this.options.methods.get(call.method);
+      if (!method || this.isShutDown) return { error: this.describeUnknown(call.method) };
+      const checked = await checkParams(method, call.params);
+      if ("error" in checked) return checked;
+      return { result: await this.run(method, checked.values, checked.meta, controller) };
+    } catch (thrown) {
+      if (thrown instanceof InvalidParams) return { error: thrown.toWireError() };
+      const error = asMosaicError(thrown);
+      if (error.code === "INTERNAL")
+        this.options.log("an internal error", {
+          stack: String((error.cause as Error | undefined)?.stack ?? error.stack),
+        });
+      return { error: toWireError(error) };
+    }
+  }
+
+  private shutDown(): Outcome {
+    this.isShutDown = true;
+    return { result: null };
+  }
+
+  private describeUnknown(method: string) {
+    const suggest = findNearest(method, [...this.options.methods.keys()]) ?? null;
+    const hint = suggest ? `; did you mean ${suggest}?` : "";
+    const why = this.isShutDown
+      ? "the server was told to shut down"
+      : `there is no method ${quote(method.slice(0, 80))}${hint}`;
+    return makeWireError(METHOD_NOT_FOUND, `Cannot run it: ${why}`, "UNSUPPORTED", {
+      reason: "method_not_found",
+      method,
+      suggest,
+    });
+  }
+
+  private async run(
+    method: Method,
+    values: Readonly<Record<string, unknown>>,
+    meta: Meta,
+    controller: AbortController,
+  ): Promise<object | null> {
+    const { signal } = controller;
+    const teller = new ProgressTeller((value) => {
+      if (meta.progressToken === undefined) return;
+      this.options.send(formatNotification("$/progress", { token: meta.progressToken, value }));
+    });
+    const deadline = startDeadline(meta.timeoutMs, controller);
+    const work = async () => method.run(values, { meta, signal, progress: (value) => teller.report(value) });
+    try {
+      if (method.isImmediate) return await work();
+      const keys = method.keys?.(values) ?? [];
+      if (meta.nowait && this.scheduler.isBusy(keys)) throw pending(keys);
+      return await this.scheduler.run(keys, signal, work);
+    } finally {
+      clearTimeout(deadline);
+      teller.close();
+    }
+  }
+}
+
+function isAnswered(item: Item): boolean {
+  return item.kind !== "call" || item.id !== undefined;
+}
+
+function startDeadline(timeoutMs: number | undefined, controller: AbortController): Timer | undefined {
+  if (timeoutMs === undefined) return undefined;
+  const message = `The call was not done in ${timeoutMs} ms; what was begun is undone`;
+  return setTimeout(() => controller.abort(cancelled("deadline", message)), timeoutMs);
+}
+
+function pending(keys: readonly string[]): MosaicError {
+  const message = `Another call works on ${keys.join(", ")}, and this one was not to wait`;
+  return new MosaicError("LOCKED", message, { reason: "operation_pending", keys });
+}

@@ -1,0 +1,4 @@
+// The words of the schemas of methods, see src/api/zod.ts.
+
+export { array, extend, maxLength, minimum, nullable, number, omit, record, required } from "zod/mini";
+export * from "../api/zod.ts";
