@@ -9,9 +9,12 @@ export class InFlight {
     return this.calls.size;
   }
 
-  /** Begins a call; undefined when its id is in flight already. */
-  begin(id: Id): AbortController | undefined {
-    if (this.calls.has(id)) return undefined;
+  has(id: Id): boolean {
+    return this.calls.has(id);
+  }
+
+  /** Begins a call whose id is not in flight. */
+  begin(id: Id): AbortController {
     const controller = new AbortController();
     this.calls.set(id, controller);
     return controller;

@@ -1,4 +1,4 @@
-import { findJsonDepthFault } from "./depth.ts";
+import { DEPTH_MAX, findJsonDepthFault } from "./depth.ts";
 
 // What a message asks, read strictly: JSON-RPC 2.0, https://www.jsonrpc.org/specification.
 
@@ -57,7 +57,8 @@ export function readMessage(bytes: Uint8Array): Message {
   } catch (thrown) {
     return single(fault(PARSE_ERROR, "parse_error", `This is no JSON: ${(thrown as Error).message}`));
   }
-  if (findJsonDepthFault(value))
+  // A short text has no room for so many levels.
+  if (bytes.length > 2 * DEPTH_MAX && findJsonDepthFault(value))
     return single(fault(INVALID_REQUEST, "invalid_request", "The message is nested too deep"));
   const exactIds = hasInexactId(value) ? readExactIds(text) : undefined;
   const read = (item: unknown, index: number) => readItem(item, exactIds?.[index]);

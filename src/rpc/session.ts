@@ -9,14 +9,15 @@ import {
   INVALID_REQUEST,
   type Item,
   METHOD_NOT_FOUND,
+  NULL_ID,
   readMessage,
 } from "./messages.ts";
 import type { Meta } from "./meta.ts";
-import type { Method } from "./method.ts";
+import type { CallContext, Method } from "./method.ts";
 import { ProgressTeller } from "./progress.ts";
 import { Scheduler } from "./scheduler.ts";
 import { checkParams, InvalidParams } from "./values.ts";
-import { makeWireError, toWireError } from "./wirecodes.ts";
+import { makeWireError, toWireError, type WireError } from "./wirecodes.ts";
 
 /** What a session needs of the connection that it serves. */
 export interface SessionOptions {
@@ -83,7 +84,27 @@ export class Session {
           ),
         );
     } else if (item.id === undefined) this.handleNotification(item);
-    else void this.answer(item, item.id, reply);
+    else this.handleCall(item, item.id, reply);
+  }
+
+  /** What is answered at once costs no promise: a client may ask it a hundred thousand times a second. */
+  private handleCall(call: Call, id: Id, reply: (answer: string) => void): void {
+    const method = this.isShutDown ? undefined : this.options.methods.get(call.method);
+    if (this.inFlight.has(id)) reply(formatDuplicate(id));
+    else if (call.method === "shutdown") reply(formatAnswer(id, this.shutDown()));
+    else if (!method) reply(formatAnswer(id, { error: this.describeUnknown(call.method) }));
+    else if (method.isImmediate) reply(this.formatSafely(id, this.performAtOnce(method, call)));
+    else void this.answer(method, call, id, reply);
+  }
+
+  private performAtOnce(method: Method, { params }: Call): Outcome {
+    try {
+      const checked = checkParams(method, params);
+      if ("error" in checked) return checked;
+      return { result: method.run(checked.values, IMMEDIATE) as object };
+    } catch (thrown) {
+      return { error: this.describeFailure(thrown) };
+    }
   }
 
   private handleNotification({ method, params }: Call): void {
@@ -101,20 +122,8 @@ export class Session {
     }
   }
 
-  private async answer(call: Call, id: Id, reply: (answer: string) => void): Promise<void> {
-    const controller = this.inFlight.begin(id);
-    if (!controller) {
-      const details = { reason: "duplicate_id", duplicateId: JSON.parse(id) };
-      const error = makeWireError(
-        INVALID_REQUEST,
-        "A call with this id is not answered yet",
-        "INVALID_ARGUMENT",
-        details,
-      );
-      reply(formatAnswer("null" as Id, { error }));
-      return;
-    }
-    const outcome = await this.perform(call, controller);
+  private async answer(method: Method, call: Call, id: Id, reply: (answer: string) => void): Promise<void> {
+    const outcome = await this.perform(method, call, this.inFlight.begin(id));
     this.inFlight.end(id);
     reply(this.formatSafely(id, outcome));
   }
@@ -131,23 +140,24 @@ export class Session {
   }
 
   /** Never throws. */
-  private async perform(call: Call, controller: AbortController): Promise<Outcome> {
+  private async perform(method: Method, { params }: Call, controller: AbortController): Promise<Outcome> {
     try {
-      if (call.method === "shutdown") return this.shutDown();
-      const method = this.options.methods.get(call.method);
-      if (!method || this.isShutDown) return { error: this.describeUnknown(call.method) };
-      const checked = await checkParams(method, call.params);
+      const checked = checkParams(method, params);
       if ("error" in checked) return checked;
       return { result: await this.run(method, checked.values, checked.meta, controller) };
     } catch (thrown) {
-      if (thrown instanceof InvalidParams) return { error: thrown.toWireError() };
-      const error = asMosaicError(thrown);
-      if (error.code === "INTERNAL")
-        this.options.log("an internal error", {
-          stack: String((error.cause as Error | undefined)?.stack ?? error.stack),
-        });
-      return { error: toWireError(error) };
+      return { error: this.describeFailure(thrown) };
     }
+  }
+
+  private describeFailure(thrown: unknown): WireError {
+    if (thrown instanceof InvalidParams) return thrown.toWireError();
+    const error = asMosaicError(thrown);
+    if (error.code === "INTERNAL")
+      this.options.log("an internal error", {
+        stack: String((error.cause as Error | undefined)?.stack ?? error.stack),
+      });
+    return toWireError(error);
   }
 
   private shutDown(): Outcome {
@@ -182,7 +192,6 @@ export class Session {
     const deadline = startDeadline(meta.timeoutMs, controller);
     const work = async () => method.run(values, { meta, signal, progress: (value) => teller.report(value) });
     try {
-      if (method.isImmediate) return await work();
       const keys = method.keys?.(values) ?? [];
       if (meta.nowait && this.scheduler.isBusy(keys)) throw pending(keys);
       return await this.scheduler.run(keys, signal, work);
@@ -191,6 +200,20 @@ export class Session {
       teller.close();
     }
   }
+}
+
+/** What a call gets that is over before anything could stop it. */
+const IMMEDIATE: CallContext = { meta: {}, signal: new AbortController().signal, progress: () => {} };
+
+function formatDuplicate(id: Id): string {
+  const details = { reason: "duplicate_id", duplicateId: JSON.parse(id) };
+  const error = makeWireError(
+    INVALID_REQUEST,
+    "A call with this id is not answered yet",
+    "INVALID_ARGUMENT",
+    details,
+  );
+  return formatAnswer(NULL_ID, { error });
 }
 
 function isAnswered(item: Item): boolean {

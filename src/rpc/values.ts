@@ -4,6 +4,7 @@ import { INVALID_PARAMS } from "./messages.ts";
 import { type Meta, MetaFault, parseMeta } from "./meta.ts";
 import type { Method } from "./method.ts";
 import { makeWireError, type WireError } from "./wirecodes.ts";
+import * as z from "./zod.ts";
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -27,13 +28,12 @@ export class InvalidParams extends Error {
 /** The params of a call, checked before anything is done. */
 export type CheckedParams = { readonly values: Values; readonly meta: Meta } | { readonly error: WireError };
 
+const NOTHING: CheckedParams = { values: {}, meta: {} };
 const schemas = new WeakMap<Method, ReturnType<Method["schema"]>>();
 
 /** Checks params, by name or in the declared order, against the schema of a method. Throws UNSUPPORTED for the protocol. */
-export async function checkParams(
-  method: Method,
-  params: Values | readonly unknown[],
-): Promise<CheckedParams> {
+export function checkParams(method: Method, params: Values | readonly unknown[]): CheckedParams {
+  if (method.parameters.length === 0 && Object.keys(params).length === 0) return NOTHING;
   const named = isList(params) ? nameParams(method, params) : params;
   if (named === undefined) {
     const expected = `at most ${method.parameters.length} params`;
@@ -43,7 +43,7 @@ export async function checkParams(
   const given = Object.fromEntries(Object.entries(rest).filter(([name]) => !name.startsWith("x-")));
   try {
     const meta = parseMeta(_meta);
-    const parsed = (await schemaOf(method)).safeParse(given);
+    const parsed = schemaOf(method).safeParse(given);
     if (parsed.success) return { values: parsed.data as Values, meta };
     return describeIssues(method, given, parsed.error.issues);
   } catch (thrown) {
@@ -71,10 +71,10 @@ function nameParams(method: Method, params: readonly unknown[]): Values | undefi
   return Object.fromEntries(params.map((value, index) => [method.parameters[index] ?? "", value]));
 }
 
-async function schemaOf(method: Method): Promise<ReturnType<Method["schema"]>> {
+function schemaOf(method: Method): ReturnType<Method["schema"]> {
   const known = schemas.get(method);
   if (known) return known;
-  const schema = method.schema(await import("./zod.ts"));
+  const schema = method.schema(z);
   schemas.set(method, schema);
   return schema;
 }
