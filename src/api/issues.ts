@@ -22,6 +22,7 @@ export function describeExpected(issue: SchemaIssue): string {
   if (issue.code === "too_small") return issue.expected ?? "a text that is not empty";
   if (issue.expected === "boolean") return "true or false";
   if (issue.expected === "object") return "a mapping";
+  if (issue.expected === "nonoptional") return "a value";
   return issue.expected === "string" ? "a text" : (issue.expected ?? "another value");
 }
 

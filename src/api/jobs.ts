@@ -23,8 +23,10 @@ export interface Job {
   /** ISO 8601, UTC. */
   readonly createdAt: string;
   readonly updatedAt: string;
-  /** The volumes that it works on. */
-  readonly resources: readonly string[];
+  /** The process that runs it, or ran it. */
+  readonly pid: number;
+  /** What it was asked. */
+  readonly params: object;
   /** What the call answers, when it is done. */
   readonly result: object | null;
   /** Why it failed, or was cancelled. */
@@ -40,8 +42,9 @@ const STATE_MAX_BYTES = 8 * 1024 ** 2;
 export class JobStore {
   private readonly directory: string;
 
-  constructor(identity: string) {
-    this.directory = `${runDirectoryOf(identity)}/jobs`;
+  /** @param kind the directory of the jobs, for different sets of them */
+  constructor(identity: string, kind = "jobs") {
+    this.directory = `${runDirectoryOf(identity)}/${kind}`;
   }
 
   /** Begins a job; undefined when there is one with its id. Throws INVALID_ARGUMENT for an id that cannot be one. */

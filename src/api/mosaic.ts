@@ -52,6 +52,11 @@ export class Mosaic implements AsyncDisposable {
     return this.config.mosaicName;
   }
 
+  /** A name of its storage for what is kept under /run: the same for every process until the next reboot. */
+  get identity(): string {
+    return this.backend.identity;
+  }
+
   /** What the mosaic is and can do, and the space of its location. @example mosaic.info().features.includes("clone") */
   info(): MosaicInfo {
     const { mosaicName: name, backend: type, location, file: config } = this.config;

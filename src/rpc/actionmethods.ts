@@ -41,11 +41,18 @@ function makeMethod(
     parameters: [...parameters, "mosaic"],
     mutates: action.mutates,
     schema: (z) => methodSchema(z, action, method, bound),
-    keys: (values) => listKeys(bound ?? String(values.mosaic), action, { ...implied, ...values }),
+    keys: (values) => listKeys(bound ?? String(values.mosaic), { ...implied, ...values }),
     async run({ mosaic, ...values }, context) {
       const nameOrPath = await requireMosaic(mosaics, bound, mosaic as string | undefined);
-      return perform(mosaics, nameOrPath, name, { ...implied, ...values }, context);
+      const result = await perform(mosaics, nameOrPath, name, { ...implied, ...values }, context);
+      return Object.fromEntries(Object.entries(result).filter(([member]) => !Object.hasOwn(implied, member)));
     },
+    ...(action.mutates && {
+      storage: async ({ mosaic }: Values) => {
+        const nameOrPath = await requireMosaic(mosaics, bound, mosaic as string | undefined);
+        return (await mosaics.reader(nameOrPath)).identity;
+      },
+    }),
   };
 }
 
@@ -63,14 +70,14 @@ function methodSchema(
   return z.extend(needed, { mosaic: bound === undefined ? z.string() : z.optional(z.string()) });
 }
 
-/** What a call works on: the volumes that it names. A call that only reads waits for nobody. */
-function listKeys(mosaic: string, { mutates }: Action, { volume, origin }: Values): string[] {
-  const volumes = mutates ? [volume, origin].filter((name) => typeof name === "string") : [];
+/** What a call works on: the volumes that it names, so that calls on one volume are run in their order. */
+function listKeys(mosaic: string, { volume, origin }: Values): string[] {
+  const volumes = [volume, origin].filter((name) => typeof name === "string");
   return [...new Set(volumes)].map((name) => `${mosaic}:${name}`);
 }
 
-/** The mosaic that a call means. Throws InvalidParams when the server is bound to another one. */
-async function requireMosaic(
+/** The mosaic that a call means, by the name or path of its config. Throws InvalidParams when the server is bound to another one. */
+export async function requireMosaic(
   mosaics: Mosaics,
   bound: string | undefined,
   said: string | undefined,

@@ -35,7 +35,9 @@ export interface Method {
   readonly mutates: boolean;
   /** Whether it is answered at once, whatever else is at work. */
   readonly isImmediate?: boolean;
-  /** What it works on: calls with a key in common are run one after the other. */
+  /** What it works on: calls with a key in common are run one after the other. Absent: it waits for nobody. */
   readonly keys?: (values: Values) => readonly string[];
   readonly run: (values: Values, context: CallContext) => Promise<object | null> | object | null;
+  /** Where its jobs and outcomes are kept, when it can run in the background. */
+  readonly storage?: (values: Values) => Promise<string>;
 }

@@ -1,6 +1,9 @@
 import { MosaicError } from "../base/errors.ts";
 import { listActionMethods } from "./actionmethods.ts";
+import { Caller } from "./caller.ts";
 import { type Frame, FrameReader, type Framing, frameMessage } from "./framing.ts";
+import { listJobMethods } from "./jobmethods.ts";
+import { JobRunner } from "./jobrunner.ts";
 import { Log } from "./log.ts";
 import { INVALID_REQUEST, PARSE_ERROR } from "./messages.ts";
 import { Mosaics } from "./mosaics.ts";
@@ -8,6 +11,7 @@ import { listSelftestMethods } from "./selftest.ts";
 import { listServerMethods } from "./servermethods.ts";
 import { Session } from "./session.ts";
 import { MessageWriter } from "./streams.ts";
+import { listEventMethods, Subscriptions } from "./subscriptions.ts";
 
 /** How a server is started. */
 export interface ServeOptions {
@@ -44,6 +48,8 @@ class Server {
   private readonly frames: FrameReader;
   private readonly session: Session;
   private readonly log = new Log();
+  private readonly jobs = new JobRunner();
+  private readonly subscriptions: Subscriptions;
   private readonly input = Bun.stdin.stream().getReader();
   private isBroken = false;
 
@@ -57,13 +63,18 @@ class Server {
       mosaic: options.mosaic,
       framing: () => this.frames.framing ?? "ndjson",
     };
+    const send = (text: string) => this.writer.send(frameMessage(this.frames.framing ?? "ndjson", text));
+    this.subscriptions = new Subscriptions({ send, isFull: () => this.writer.isFull });
     this.session = new Session({
       methods: new Map([
         ...listServerMethods(facts),
         ...listActionMethods(mosaics, options.mosaic),
+        ...listJobMethods(mosaics, options.mosaic, this.jobs),
+        ...listEventMethods(mosaics, options.mosaic, this.subscriptions),
         ...(options.selftest ? listSelftestMethods() : []),
       ]),
-      send: (text) => this.writer.send(frameMessage(this.frames.framing ?? "ndjson", text)),
+      caller: new Caller(this.jobs, send),
+      send,
       isLsp: () => this.frames.framing === "lsp",
       log: (message, more) => this.log.write("warn", message, more),
     });
@@ -75,12 +86,14 @@ class Server {
     signal.addEventListener("abort", stop);
     try {
       await this.readAll();
-      if (this.session.exitStatus !== undefined) this.session.cancelAll();
+      if (this.session.exitStatus !== undefined) this.cancelAll();
       await this.session.whenIdle();
+      await this.jobs.whenIdle();
       await this.writer.whenFlushed();
       return this.findStatus();
     } finally {
       signal.removeEventListener("abort", stop);
+      this.subscriptions.close();
     }
   }
 
@@ -121,8 +134,13 @@ class Server {
   /** Answers what is at work, and ends also where nobody reads the answers. */
   private stop(): void {
     setTimeout(this.options.abandon, SHUTDOWN_DEADLINE_MS);
-    this.session.cancelAll();
+    this.cancelAll();
     this.input.cancel().catch(() => {});
+  }
+
+  private cancelAll(): void {
+    this.session.cancelAll();
+    this.jobs.cancelAll();
   }
 }
 

@@ -1,7 +1,8 @@
-import { asMosaicError, MosaicError, quote } from "../base/errors.ts";
+import { asMosaicError, quote } from "../base/errors.ts";
 import { findNearest } from "../base/nearest.ts";
-import { formatAnswer, formatFault, formatNotification, type Outcome } from "./answers.ts";
-import { cancelled, InFlight } from "./inflight.ts";
+import { formatAnswer, formatFault, type Outcome } from "./answers.ts";
+import type { Caller } from "./caller.ts";
+import { InFlight } from "./inflight.ts";
 import {
   type Call,
   fault,
@@ -12,16 +13,15 @@ import {
   NULL_ID,
   readMessage,
 } from "./messages.ts";
-import type { Meta } from "./meta.ts";
 import type { CallContext, Method } from "./method.ts";
-import { ProgressTeller } from "./progress.ts";
-import { Scheduler } from "./scheduler.ts";
+import { StoredFailure } from "./requestkeys.ts";
 import { checkParams, InvalidParams } from "./values.ts";
 import { makeWireError, toWireError, type WireError } from "./wirecodes.ts";
 
 /** What a session needs of the connection that it serves. */
 export interface SessionOptions {
   readonly methods: ReadonlyMap<string, Method>;
+  readonly caller: Caller;
   /** Sends a text as one message. */
   readonly send: (text: string) => void;
   /** Whether the client is one of the Language Server Protocol, which says some things in its own way. */
@@ -32,7 +32,7 @@ export interface SessionOptions {
 /** Answers the messages of one connection. */
 export class Session {
   private readonly inFlight = new InFlight();
-  private readonly scheduler = new Scheduler();
+  private readonly answering = new Set<Promise<void>>();
   private isShutDown = false;
   private lostNotifications = 0;
   /** The exit status that the client asked for with `exit`; undefined until then. */
@@ -68,10 +68,7 @@ export class Session {
 
   /** Waits until everything is answered. */
   async whenIdle(): Promise<void> {
-    while (this.inFlight.size > 0) {
-      await this.scheduler.whenIdle();
-      await Bun.sleep(0);
-    }
+    while (this.answering.size > 0) await Promise.all(this.answering);
   }
 
   private handleItem(item: Item, reply: (answer: string) => void): void {
@@ -94,7 +91,12 @@ export class Session {
     else if (call.method === "shutdown") reply(formatAnswer(id, this.shutDown()));
     else if (!method) reply(formatAnswer(id, { error: this.describeUnknown(call.method) }));
     else if (method.isImmediate) reply(this.formatSafely(id, this.performAtOnce(method, call)));
-    else void this.answer(method, call, id, reply);
+    else this.begin(this.answer(method, call, id, reply));
+  }
+
+  private begin(answer: Promise<void>): void {
+    this.answering.add(answer);
+    void answer.finally(() => this.answering.delete(answer));
   }
 
   private performAtOnce(method: Method, { params }: Call): Outcome {
@@ -140,11 +142,15 @@ export class Session {
   }
 
   /** Never throws. */
-  private async perform(method: Method, { params }: Call, controller: AbortController): Promise<Outcome> {
+  private async perform(
+    method: Method,
+    { method: name, params }: Call,
+    controller: AbortController,
+  ): Promise<Outcome> {
     try {
       const checked = checkParams(method, params);
       if ("error" in checked) return checked;
-      return { result: await this.run(method, checked.values, checked.meta, controller) };
+      return { result: await this.options.caller.run({ name, method, ...checked }, controller) };
     } catch (thrown) {
       return { error: this.describeFailure(thrown) };
     }
@@ -152,6 +158,7 @@ export class Session {
 
   private describeFailure(thrown: unknown): WireError {
     if (thrown instanceof InvalidParams) return thrown.toWireError();
+    if (thrown instanceof StoredFailure) return thrown.error;
     const error = asMosaicError(thrown);
     if (error.code === "INTERNAL")
       this.options.log("an internal error", {
@@ -177,29 +184,6 @@ export class Session {
       suggest,
     });
   }
-
-  private async run(
-    method: Method,
-    values: Readonly<Record<string, unknown>>,
-    meta: Meta,
-    controller: AbortController,
-  ): Promise<object | null> {
-    const { signal } = controller;
-    const teller = new ProgressTeller((value) => {
-      if (meta.progressToken === undefined) return;
-      this.options.send(formatNotification("$/progress", { token: meta.progressToken, value }));
-    });
-    const deadline = startDeadline(meta.timeoutMs, controller);
-    const work = async () => method.run(values, { meta, signal, progress: (value) => teller.report(value) });
-    try {
-      const keys = method.keys?.(values) ?? [];
-      if (meta.nowait && this.scheduler.isBusy(keys)) throw pending(keys);
-      return await this.scheduler.run(keys, signal, work);
-    } finally {
-      clearTimeout(deadline);
-      teller.close();
-    }
-  }
 }
 
 /** What a call gets that is over before anything could stop it. */
@@ -218,15 +202,4 @@ function formatDuplicate(id: Id): string {
 
 function isAnswered(item: Item): boolean {
   return item.kind !== "call" || item.id !== undefined;
-}
-
-function startDeadline(timeoutMs: number | undefined, controller: AbortController): Timer | undefined {
-  if (timeoutMs === undefined) return undefined;
-  const message = `The call was not done in ${timeoutMs} ms; what was begun is undone`;
-  return setTimeout(() => controller.abort(cancelled("deadline", message)), timeoutMs);
-}
-
-function pending(keys: readonly string[]): MosaicError {
-  const message = `Another call works on ${keys.join(", ")}, and this one was not to wait`;
-  return new MosaicError("LOCKED", message, { reason: "operation_pending", keys });
 }

@@ -20,6 +20,11 @@ export class MessageWriter {
     this.sink = Bun.file(fd).writer();
   }
 
+  /** Whether so much waits that the client does not keep up. */
+  get isFull(): boolean {
+    return this.waitingBytes > WAITING_MAX_BYTES;
+  }
+
   /** Sends bytes of a message, together with all others of this turn. */
   send(text: string): void {
     if (this.failure !== undefined) return;
@@ -30,7 +35,7 @@ export class MessageWriter {
 
   /** Waits until less than the limit waits to be written: so a client that does not read is not read from. */
   async whenReady(): Promise<void> {
-    while (this.failure === undefined && this.waitingBytes > WAITING_MAX_BYTES) await this.flushing;
+    while (this.failure === undefined && this.isFull) await this.flushing;
   }
 
   /** Waits until all is written, or nothing can be. */

@@ -29,7 +29,8 @@ function makeJob(id: string, change: Partial<Job> = {}): Job {
     cancellable: true,
     createdAt: time,
     updatedAt: time,
-    resources: ["web"],
+    pid: process.pid,
+    params: { volume: "web" },
     result: null,
     error: null,
     ...change,
@@ -66,7 +67,7 @@ test("a job whose process was killed is interrupted, and stays so", async () => 
   const child = Bun.spawn([process.execPath, "-e", code], { env: process.env, stderr: "inherit" });
   await child.exited;
   expect(child.signalCode).toBe("SIGKILL");
-  expect(store.get("lost")).toMatchObject({ id: "lost", state: "interrupted", resources: ["web"] });
+  expect(store.get("lost")).toMatchObject({ id: "lost", state: "interrupted", params: { volume: "web" } });
   expect(store.list().map(({ state }) => state)).toEqual(["interrupted"]);
 });
 
