@@ -22,7 +22,7 @@ export interface Argument {
   readonly parse?: (text: string) => unknown;
 }
 
-type Zod = typeof zod;
+type Zod = typeof import("./zod.ts");
 
 /** One action. */
 export interface Action<Schema extends zod.ZodMiniType = zod.ZodMiniType> {
@@ -227,7 +227,7 @@ export async function runAction(
   values: Readonly<Record<string, unknown>>,
 ): Promise<object> {
   const action = actionOf(name);
-  const parsed = action.schema(await import("zod/mini")).safeParse(values);
+  const parsed = action.schema(await import("./zod.ts")).safeParse(values);
   if (parsed.success) return action.run(mosaic, parsed.data);
   const issue = chooseIssue(parsed.error.issues);
   const parameter = issue.keys?.[0] ?? issue.path.join(".");

@@ -1,5 +1,5 @@
-import * as z from "zod/mini";
 import { FILESYSTEM_NAMES, type FilesystemName } from "../filesystems/registry.ts";
+import * as z from "./zod.ts";
 
 /** What a config says, by the names of its keys. */
 export interface ConfigFields {
