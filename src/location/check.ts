@@ -6,7 +6,7 @@ import type { Finding } from "./finding.ts";
 import { isMadeParent, isParent, pruneParents } from "./parents.ts";
 import { parseRecord, type VolumeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
-import { listLeftovers, sweep } from "./sweep.ts";
+import { listLeftovers, sweepLeftover } from "./sweep.ts";
 import { findVolume, openObject, readRecordAttribute } from "./volumes.ts";
 
 // What can be wrong in a location whatever its backend: left-overs of killed runs, records and objects that do not belong
@@ -47,7 +47,7 @@ async function* checkLeftovers(store: Store): AsyncGenerator<Finding> {
 }
 
 async function removeLeftover({ steps, location, form }: Store, path: string): Promise<void> {
-  const [error] = await sweep(steps, location, form);
+  const [error] = await sweepLeftover(steps, location, form, path);
   if (error) throw error;
   if (steps.planning || !findStatus(path)) return;
   throw new MosaicError("DAMAGED", `${quote(path)} holds what mosaic did not make: look at it and remove it`);

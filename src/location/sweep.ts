@@ -1,4 +1,4 @@
-import { MosaicError } from "../base/errors.ts";
+import { MosaicError, quote } from "../base/errors.ts";
 import { unlessErrno } from "../system/errno.ts";
 import {
   closeFd,
@@ -8,6 +8,7 @@ import {
   removeEmptyDirectory,
   removeFile,
 } from "../system/files.ts";
+import { describeHolder, type Holder } from "../system/holders.ts";
 import { getAttribute, tryLock } from "../system/libc.ts";
 import type { Steps } from "../system/steps.ts";
 import type { Form } from "./form.ts";
@@ -32,6 +33,21 @@ export async function sweep(steps: Steps, location: Location, form: Form): Promi
       errors.push(...(await sweepOperation(steps, location, form, `${work}/${entry}`)));
     await removeEmptyDirectory(steps, work);
   }
+  return errors.filter((error) => error !== undefined);
+}
+
+/** As `sweep`, for one of the left-overs that `listLeftovers` gives. */
+export async function sweepLeftover(
+  steps: Steps,
+  location: Location,
+  form: Form,
+  path: string,
+): Promise<MosaicError[]> {
+  const work = workDirectory(location);
+  const errors: (MosaicError | undefined)[] = [];
+  if (path === fullDiskTrash(location)) errors.push(await sweepObject(steps, location, form, path));
+  else if (path !== work) errors.push(...(await sweepOperation(steps, location, form, path)));
+  if (findStatus(work)) await removeEmptyDirectory(steps, work);
   return errors.filter((error) => error !== undefined);
 }
 
@@ -99,7 +115,8 @@ async function sweepObject(
       await removeFile(steps, path);
       return undefined;
     }
-    if ((await form.holders(path, fd)).length > 0) return undefined;
+    const holders = await form.holders(path, fd);
+    if (holders.length > 0) return heldError(path, holders);
     const record = parseRecord(getAttribute(fd, RECORD_ATTRIBUTE) ?? Buffer.alloc(0));
     if (record) await pruneParents(steps, location, record.storedName);
     await form.remove(steps, path, lockFd ?? fd);
@@ -110,4 +127,9 @@ async function sweepObject(
   } finally {
     if (fd !== undefined) closeFd(fd);
   }
+}
+
+function heldError(path: string, holders: readonly Holder[]): MosaicError {
+  const users = holders.map(describeHolder).join("; ");
+  return new MosaicError("BUSY", `${quote(path)} stays while it is used: it is ${users}`, { path, holders });
 }

@@ -1,0 +1,53 @@
+import { expect } from "bun:test";
+import { readFileSync } from "node:fs";
+import type { CheckFinding, CheckReport } from "../../src/api/results.ts";
+import { openMosaic } from "../../src/index.ts";
+import { type Bed, run } from "./beds.ts";
+import { snapshotTree } from "./snapshot.ts";
+
+// Checks of a bed by the library, and the proof that one without a repair changed nothing.
+
+/** What must be the same after a check: the tree, the loop devices with their flags, and the mounts with their options. */
+export function takeState(bed: Bed): object {
+  const isOfBed = (line: string) => line.includes(`${bed.directory}/`);
+  const columns = "NAME,BACK-INO,RO,AUTOCLEAR,BACK-FILE";
+  return {
+    tree: snapshotTree(bed.location),
+    devices: run("losetup", "--list", "--raw", "-n", "-O", columns).split("\n").filter(isOfBed),
+    mounts: readFileSync("/proc/self/mountinfo", "utf8").split("\n").filter(isOfBed),
+  };
+}
+
+/** What a check without a repair finds; it must leave everything as it was. */
+export async function checkOnly(bed: Bed, config: string = bed.config): Promise<readonly CheckFinding[]> {
+  const before = takeState(bed);
+  const report = await runCheck(config, false);
+  expect(takeState(bed)).toEqual(before);
+  expect(report.findings.filter(({ isRepaired, error }) => isRepaired || error !== null)).toEqual([]);
+  return report.findings;
+}
+
+/** What a check with a repair finds. */
+export async function checkAndRepair(
+  bed: Bed,
+  config: string = bed.config,
+): Promise<readonly CheckFinding[]> {
+  return (await runCheck(config, true)).findings;
+}
+
+/** Finds the one thing that is wrong, mends it, and finds nothing any more. */
+export async function expectRepair(bed: Bed, finding: Partial<CheckFinding>): Promise<void> {
+  expect(await checkOnly(bed)).toEqual([expect.objectContaining({ ...finding, isRepairable: true })]);
+  expect(await checkAndRepair(bed)).toEqual([
+    expect.objectContaining({ ...finding, isRepaired: true, error: null }),
+  ]);
+  expect(await checkOnly(bed)).toEqual([]);
+}
+
+async function runCheck(config: string, repair: boolean): Promise<CheckReport> {
+  await using mosaic = await openMosaic(config);
+  const report = await mosaic.check({ repair });
+  const left = report.findings.filter(({ severity, isRepaired }) => severity === "problem" && !isRepaired);
+  expect(report.problems).toBe(left.length);
+  return report;
+}
