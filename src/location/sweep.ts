@@ -55,7 +55,9 @@ export async function sweepLeftover(
 export function listLeftovers(location: Location): string[] {
   const work = workDirectory(location);
   if (findStatus(work)) requireWorkDirectory(work);
-  const operations = listDirectory(work).map((entry) => `${work}/${entry}`);
+  const operations = listDirectory(work)
+    .sort()
+    .map((entry) => `${work}/${entry}`);
   const isAtWork = operations.some((path) => isLockedPath(path));
   const abandoned = [...operations, fullDiskTrash(location)].filter(
     (path) => findStatus(path) && !isLockedPath(path),

@@ -14,7 +14,7 @@ import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import type { Store } from "../../location/store.ts";
 import { probeFilesystem } from "../../system/blkid.ts";
-import { closeFd, makeSparseFile, removeFile } from "../../system/files.ts";
+import { closeFd, findStatus, makeSparseFile, removeFile } from "../../system/files.ts";
 import { canShareBlocks } from "../../system/reflink.ts";
 import type { Steps } from "../../system/steps.ts";
 import type { Backend, BackendContext } from "../backend.ts";
@@ -59,7 +59,10 @@ const imageForm: Form = {
   backend: "loop",
   description: "an image file",
   matches: (status) => status.isFile() && status.nlink === 1n,
-  kindOf: async (steps, path) => ((await findKnownFilesystem(steps, path)) ? "fs" : "disk"),
+  async kindOf(steps, path) {
+    if (!isWholeSectors(Number(findStatus(path)?.size ?? 0))) return undefined;
+    return (await findKnownFilesystem(steps, path)) ? "fs" : "disk";
+  },
   holders: findImageHolders,
   remove: (steps, path) => removeFile(steps, path),
 };
@@ -69,6 +72,10 @@ async function createImage(steps: Steps, record: VolumeRecord, operation: Operat
   if (!steps.planning) closeFd(fd);
   if (record.filesystem === null || !isFilesystemName(record.filesystem)) return;
   await filesystemOf(record.filesystem).make(steps, operation.volumePath, operation.fd);
+}
+
+function isWholeSectors(sizeBytes: number): boolean {
+  return sizeBytes > 0 && sizeBytes % 512 === 0;
 }
 
 async function findKnownFilesystem(steps: Steps, path: string): Promise<FilesystemName | undefined> {
@@ -83,7 +90,7 @@ async function examineImage(
   fd: number,
 ): Promise<VolumeRecord> {
   const { size } = fstatSync(fd);
-  if (size === 0 || size % 512 !== 0) {
+  if (!isWholeSectors(size)) {
     throw new MosaicError(
       "UNSUPPORTED",
       `${quote(path)} has ${size} bytes: an image is a whole number of sectors of 512 bytes`,
