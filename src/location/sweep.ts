@@ -13,7 +13,7 @@ import { getAttribute, tryLock } from "../system/libc.ts";
 import type { Steps } from "../system/steps.ts";
 import type { Form } from "./form.ts";
 import type { Location } from "./location.ts";
-import { isLocked } from "./locks.ts";
+import { isLockedPath } from "./locks.ts";
 import { fullDiskTrash, lockIfStill, requireWorkDirectory, workDirectory } from "./operation.ts";
 import { pruneParents } from "./parents.ts";
 import { parseRecord, RECORD_ATTRIBUTE } from "./record.ts";
@@ -63,16 +63,6 @@ export function listLeftovers(location: Location): string[] {
     (path) => findStatus(path) && !isLockedPath(path),
   );
   return abandoned.length > 0 || isAtWork || !findStatus(work) ? abandoned : [work];
-}
-
-function isLockedPath(path: string): boolean {
-  const fd = unlessErrno(["ENOENT", "ELOOP", "ENXIO"], () => openPath(path));
-  if (fd === undefined) return false;
-  try {
-    return isLocked(fd, path);
-  } finally {
-    closeFd(fd);
-  }
 }
 
 async function sweepOperation(

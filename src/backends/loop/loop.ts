@@ -25,6 +25,8 @@ import { findImageHolders, surveyImages } from "./holders.ts";
 import { statImage } from "./stat.ts";
 
 const SIZE_STEP_BYTES = 4096;
+/** The ftruncate of Bun 1.4 takes less than this. */
+const TRUNCATE_MAX_BYTES = 2 ** 52;
 
 /** Volumes are raw sparse image files; clones share their blocks where the filesystem below can do that. */
 export function openLoop(context: BackendContext): Backend {
@@ -36,7 +38,7 @@ export function openLoop(context: BackendContext): Backend {
       kinds: ["fs", "disk"],
       sizeIsRequired: true,
       sizeStepBytes: SIZE_STEP_BYTES,
-      sizeMaxBytes: Number.MAX_SAFE_INTEGER - (SIZE_STEP_BYTES - 1),
+      sizeMaxBytes: TRUNCATE_MAX_BYTES - SIZE_STEP_BYTES,
       filesystems: Object.fromEntries(
         FILESYSTEM_NAMES.map((name) => [name, filesystemOf(name).minimumBytes]),
       ),
