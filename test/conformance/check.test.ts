@@ -55,20 +55,44 @@ async function findForeign(bed: Bed): Promise<void> {
   const isLoop = bed.row.backend === "loop";
   const names = ["group/old", "old", ...(bed.row.backend === "plain" ? [] : ["x/y/old"])];
   for (const name of names) makeForeign(bed, name);
-  if (isLoop) run("truncate", "-s", "8M", join(bed.location, "blank"));
+  const disks = isLoop ? ["blank", "both"] : [];
+  if (isLoop) makeDisks(bed);
   const findings = await checkOnly(bed);
   expect(findings.map(({ code, severity }) => `${severity} ${code}`)).toEqual(
     findings.map(() => "note foreign"),
   );
-  expect(findings.map(({ subject }) => subject)).toEqual(isLoop ? ["blank", ...names] : names);
+  expect(findings.map(({ subject }) => subject)).toEqual([...disks, ...names]);
   expect(await checkAndRepair(bed)).toEqual([...findings]);
   const adopted: string[] = [];
   for (const { advice } of findings) adopted.push(await adopt(bed, advice));
-  expect(adopted).toEqual([...(isLoop ? ["disk blank"] : []), ...names.map((name) => `fs ${name}`)]);
+  expect(adopted).toEqual([...disks.map((name) => `disk ${name}`), ...names.map((name) => `fs ${name}`)]);
   expect(await checkOnly(bed)).toEqual([]);
   expect((await listNames(bed)).sort()).toEqual(
     [...adopted.map((line) => line.split(" ")[1]), "group/web"].sort() as string[],
   );
+}
+
+/** Images that hold no filesystem, or two at once: then nobody can say which. */
+function makeDisks(bed: Bed): void {
+  const at = (name: string) => join(bed.location, name);
+  run("truncate", "-s", "8M", at("blank"));
+  const other = makeForeign(bed, "other.tmp", 128 * 1024 ** 2);
+  run("mkfs.btrfs", "-q", "-f", other);
+  makeForeign(bed, "both", 128 * 1024 ** 2);
+  // The superblock of btrfs lies where ext4 has nothing yet.
+  run(
+    "dd",
+    `if=${other}`,
+    `of=${at("both")}`,
+    "bs=4K",
+    "skip=16",
+    "seek=16",
+    "count=1",
+    "conv=notrunc",
+    "status=none",
+  );
+  rmSync(other);
+  expect(Bun.spawnSync(["blkid", "--probe", at("both")]).exitCode).toBe(8);
 }
 
 async function findMapped(bed: Bed): Promise<void> {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { openMosaic } from "../../src/index.ts";
 import { Holders } from "../e2e/holders.ts";
 import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { until } from "../support/expect.ts";
 import { makeFilled } from "../support/filled.ts";
 import { clearBed } from "../support/foreign.ts";
 
@@ -29,6 +30,8 @@ async function compareHolders(bed: Bed, processes: Holders): Promise<void> {
   await mosaic.mountVolume("web", second, { readOnly: true });
   const device = mosaic.info().features.includes("bdev") ? await mosaic.attachVolume("web") : undefined;
   const pid = await processes.hold('exec 7<"$1"', device ?? join(path, "data-1"));
+  // The shell becomes another program when it has said that it is ready.
+  await until("sleep", () => readFileSync(`/proc/${pid}/comm`, "utf8") === "sleep\n");
   const { holders, mountedAt, attachedAs } = await mosaic.statVolume("web");
   expect(attachedAs).toBe(device ?? null);
   expect(mountedAt).toEqual(listTargets(bed, path, device));

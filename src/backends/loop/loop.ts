@@ -1,11 +1,6 @@
 import { fstatSync } from "node:fs";
 import { MosaicError, quote } from "../../base/errors.ts";
-import {
-  FILESYSTEM_NAMES,
-  type FilesystemName,
-  filesystemOf,
-  isFilesystemName,
-} from "../../filesystems/registry.ts";
+import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
 import { adoptVolume, publishVolume } from "../../location/changes.ts";
 import { locationMembers } from "../../location/core.ts";
 import type { Form } from "../../location/form.ts";
@@ -63,7 +58,7 @@ const imageForm: Form = {
   matches: (status) => status.isFile() && status.nlink === 1n,
   async kindOf(steps, path) {
     if (!isWholeSectors(Number(findStatus(path)?.size ?? 0))) return undefined;
-    return (await findKnownFilesystem(steps, path)) ? "fs" : "disk";
+    return (await isOneFilesystem(steps, path)) ? "fs" : "disk";
   },
   holders: findImageHolders,
   remove: (steps, path) => removeFile(steps, path),
@@ -80,9 +75,15 @@ function isWholeSectors(sizeBytes: number): boolean {
   return sizeBytes > 0 && sizeBytes % 512 === 0;
 }
 
-async function findKnownFilesystem(steps: Steps, path: string): Promise<FilesystemName | undefined> {
-  const type = (await probeFilesystem(steps, path))?.type;
-  return type !== undefined && isFilesystemName(type) ? type : undefined;
+/** Whether an image holds a filesystem that mosaic knows; blkid fails where it finds two of them. */
+async function isOneFilesystem(steps: Steps, path: string): Promise<boolean> {
+  try {
+    const type = (await probeFilesystem(steps, path))?.type;
+    return type !== undefined && isFilesystemName(type);
+  } catch (thrown) {
+    if (thrown instanceof MosaicError && thrown.code === "TOOL_FAILED") return false;
+    throw thrown;
+  }
 }
 
 async function examineImage(
