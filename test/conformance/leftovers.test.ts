@@ -10,18 +10,16 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { openMosaic } from "../../src/index.ts";
 import { tryLock } from "../../src/system/libc.ts";
 import { Holders } from "../e2e/holders.ts";
 import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
-import { checkAndRepair, checkOnly, expectRepair } from "../support/checking.ts";
+import { checkAndRepair, checkOnly, createVolume, expectRepair } from "../support/checking.ts";
 import { until } from "../support/expect.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
 
 // What killed runs leave in the places of operations: check names it, and removes it only with a repair.
 
 const CHILD = join(import.meta.dir, "../support/faultchild.ts");
-const SIZE = 16 * 1024 ** 2;
 const LEFTOVER = { code: "leftover", severity: "problem", advice: null } as const;
 
 for (const row of ALL_BEDS) {
@@ -57,10 +55,10 @@ function kill(bed: Bed, at: number, action: string, values: object): boolean {
 }
 
 async function killCreates(bed: Bed): Promise<void> {
-  const values = { kind: "fs", volume: "p/q/new", sizeBytes: SIZE };
+  const values = { kind: "fs", volume: "p/q/new", sizeBytes: 16 * 1024 ** 2 };
   const subjects = new Set<string>();
   // A step that was not reached ends the loop; the steps lie further and further apart.
-  for (let at = 2, next = 3; kill(bed, at, "create", values); [at, next] = [next, at + next]) {
+  for (let at = 2; kill(bed, at, "create", values); at = 2 * at + 1) {
     const findings = await checkOnly(bed);
     // A kill after the volume is published leaves it, and at last nothing but it.
     const leftovers = findings.filter(({ code }) => code === "leftover");
@@ -194,11 +192,6 @@ async function checkWorkDirectory(bed: Bed): Promise<void> {
     expect(await checkAndRepair(bed)).toEqual([...before]);
     run("rm", "-r", work);
   }
-}
-
-async function createVolume(bed: Bed, name: string): Promise<void> {
-  await using mosaic = await openMosaic(bed.config);
-  await mosaic.createVolume(name, { kind: "fs", sizeBytes: SIZE });
 }
 
 /** An operation's directory with a volume in it, and nobody at work on it. */
