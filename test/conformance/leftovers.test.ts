@@ -114,16 +114,18 @@ async function workBesides(bed: Bed, holders: Holders): Promise<void> {
     expect(paths.map((path) => existsSync(path))).toEqual([true, true]);
   };
   const fds = paths.map((path) => openSync(path, "r"));
-  for (const fd of fds) expect(tryLock(fd)).toBe(true);
-  await expectUntouched();
-  for (const fd of fds) closeSync(fd);
+  try {
+    for (const fd of fds) expect(tryLock(fd)).toBe(true);
+    await expectUntouched();
+  } finally {
+    for (const fd of fds) closeSync(fd);
+  }
   // The process that took the lock has ended, and another one has inherited it.
   for (const path of paths) await holders.hold('exec 7<"$1"; flock 7', path);
   await expectUntouched();
   await holders.release();
-  expect(await checkOnly(bed)).toHaveLength(2);
-  expect(await checkAndRepair(bed)).toMatchObject([{ isRepaired: true }, { isRepaired: true }]);
-  expect(readdirSync(bed.location)).toEqual([]);
+  const repaired = { ...LEFTOVER, isRepaired: true };
+  expect(await checkAndRepair(bed)).toMatchObject([repaired, repaired]);
 }
 
 async function useLeftover(bed: Bed, holders: Holders): Promise<void> {
@@ -158,9 +160,8 @@ async function keepForeign(bed: Bed): Promise<void> {
   mkdirSync(operation, { recursive: true, mode: 0o700 });
   symlinkSync("/etc/hostname", join(operation, "link"));
   const before = await checkOnly(bed);
-  expect(before).toMatchObject([{ ...LEFTOVER, subject: operation }]);
   const [finding] = await checkAndRepair(bed);
-  expect(finding).toMatchObject({ subject: operation, isRepaired: false });
+  expect(finding).toMatchObject({ ...LEFTOVER, subject: operation, isRepaired: false });
   expect(finding?.error?.code).toBe("DAMAGED");
   expect(finding?.error?.message).toContain("did not make");
   expect(readdirSync(operation)).toEqual(["link"]);
