@@ -47,6 +47,9 @@ export function systemError(call: string, subject: string, errno: string, cause?
   return new MosaicError(CODES[errno] ?? "TOOL_FAILED", message, { call, subject, errno }, cause);
 }
 
+/** What a filesystem without extended attributes answers: xattr(7). */
+export const NO_ATTRIBUTES = ["ENOTSUP", "EOPNOTSUPP"] as const;
+
 /** The name of an errno number, "errno 999" when it has none. */
 export function errnoName(number: number): string {
   return NAMES.get(number) ?? `errno ${number}`;

@@ -252,11 +252,11 @@ export function mountDetached(
   return syscall("fsmount", "create", contextFd, 1, flags);
 }
 
-/** Gives the filesystem of a mount options for a remount; fails with EBUSY when it is frozen: fspick(2), fsconfig(2). */
-export function remountFilesystem(path: string, options: readonly string[]): void {
-  const NO_FOLLOW_CLOEXEC = 1 | 2;
+/** Gives the filesystem of an open mount point options for a remount; fails with EBUSY when it is frozen: fspick(2), fsconfig(2). */
+export function remountFilesystem(fd: number, path: string, options: readonly string[]): void {
+  const CLOEXEC_EMPTY_PATH = 1 | 8;
   const CMD_RECONFIGURE = 7;
-  const contextFd = syscall("fspick", path, AT_FDCWD, cstring(path), NO_FOLLOW_CLOEXEC);
+  const contextFd = syscall("fspick", path, fd, cstring(""), CLOEXEC_EMPTY_PATH);
   try {
     for (const option of options) {
       const [key = "", ...value] = option.split("=");

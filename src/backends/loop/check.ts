@@ -1,6 +1,7 @@
 import { quote } from "../../base/errors.ts";
 import { checkLocation } from "../../location/check.ts";
 import type { Finding } from "../../location/finding.ts";
+import { isLockedPath } from "../../location/locks.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import type { Store } from "../../location/store.ts";
 import { listVolumes } from "../../location/volumes.ts";
@@ -48,8 +49,10 @@ async function* checkImage(
   devices: readonly LoopDevice[],
   mounts: readonly Mount[],
 ): AsyncGenerator<Finding> {
-  const status = findStatus(`${store.location.path}/${record.storedName}`);
-  if (!status) return;
+  const path = `${store.location.path}/${record.storedName}`;
+  const status = findStatus(path);
+  // A command that is at work on it makes devices, freezes and thaws.
+  if (!status || isLockedPath(path)) return;
   yield* checkSize(record, Number(status.size));
   const own = devices.filter((device) => device.file === toFileKey(status.dev, status.ino));
   if (own.length > 1) yield describeTwoDevices(record, own);
@@ -83,15 +86,13 @@ async function* checkDevice(
   device: LoopDevice,
   mounts: readonly Mount[],
 ): AsyncGenerator<Finding> {
-  const [mount] = mounts;
-  if (mount) {
-    if (isFrozen(mount)) yield describeFrozen(record, mount);
-    return;
-  }
-  if (!device.autoclear) return;
+  const frozen = mounts.find((mount) => isFrozen(mount));
+  if (frozen) yield describeFrozen(record, frozen);
+  if (mounts.length > 0 || !device.autoclear) return;
   const holders = await findLastingHolders(device);
-  // Gone meanwhile, as it should.
-  if (!listLoopDevices().some(({ diskseq }) => diskseq === device.diskseq)) return;
+  const current = listLoopDevices().find(({ diskseq }) => diskseq === device.diskseq);
+  // Gone meanwhile as it should, or mounted or kept by a command that came to its end.
+  if (!current?.autoclear || holders.some(({ kind }) => kind === "mount")) return;
   const users = holders.map(describeHolder).join("; ");
   yield {
     code: "stale-device",
