@@ -36,7 +36,7 @@ export const BACKENDS = {
     aliases: ["fsimg"],
     hasDefaultFilesystem: true,
     quotas: [],
-    tools: ["blkid", "find", "flock", "fsfreeze"],
+    tools: ["blkid", "cp", "find", "flock", "fsfreeze"],
     kernelFeatures: listLoopFeatures,
     open: openLoop,
   },
