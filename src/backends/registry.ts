@@ -36,7 +36,7 @@ export const BACKENDS = {
     aliases: ["fsimg"],
     hasDefaultFilesystem: true,
     quotas: [],
-    tools: ["blkid", "find", "flock", "fsfreeze", "true"],
+    tools: ["blkid", "cp", "find", "flock", "fsfreeze", "true"],
     kernelFeatures: listLoopFeatures,
     open: openLoop,
   },

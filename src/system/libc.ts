@@ -105,6 +105,11 @@ export function renameNoReplace(from: string, to: string): void {
   syscall("renameat2", to, AT_FDCWD, cstring(from), AT_FDCWD, cstring(to), 1);
 }
 
+/** Exchanges what is at two paths in one step: rename(2), RENAME_EXCHANGE. */
+export function renameExchange(one: string, other: string): void {
+  syscall("renameat2", other, AT_FDCWD, cstring(one), AT_FDCWD, cstring(other), 2);
+}
+
 /** Renames an entry of one open directory into another. */
 export function renameAt(fromFd: number, from: Buffer, toFd: number, to: Buffer): void {
   checked(libc().renameat(fromFd, cstring(from), toFd, cstring(to)), "rename", from.toString());

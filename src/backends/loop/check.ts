@@ -12,6 +12,7 @@ import { isFrozen } from "../../system/mounting.ts";
 import { isAtOrBelow, type Mount, pathFromHere, readAllMounts } from "../../system/mounts.ts";
 import { shellQuote } from "../../system/steps.ts";
 import { findLastingHolders } from "./holders.ts";
+import { resizeImage } from "./resize.ts";
 
 /** What is wrong with the images of a location and with their devices, beside what can be wrong in every location. */
 export async function* checkImages(store: Store): AsyncGenerator<Finding> {
@@ -53,20 +54,21 @@ async function* checkImage(
   const status = findStatus(path);
   // A command that is at work on it makes devices, freezes and thaws.
   if (!status || isLockedPath(path)) return;
-  yield* checkSize(record, Number(status.size));
+  yield* checkSize(store, record, Number(status.size));
   const own = devices.filter((device) => device.file === toFileKey(status.dev, status.ino));
   if (own.length > 1) yield describeTwoDevices(record, own);
   for (const device of own)
     yield* checkDevice(record, device, findDeviceMounts(device.path, device.number, mounts));
 }
 
-function* checkSize(record: VolumeRecord, sizeBytes: number): Generator<Finding> {
+function* checkSize(store: Store, record: VolumeRecord, sizeBytes: number): Generator<Finding> {
   if (record.sizeBytes === sizeBytes) return;
   yield {
     code: "size-differs",
     severity: "problem",
     subject: record.name,
     message: `its record says ${record.sizeBytes} bytes, its image has ${sizeBytes}: a resize was cut off`,
+    repair: async () => void (await resizeImage(store, record, sizeBytes, { shrink: false })),
   };
 }
 

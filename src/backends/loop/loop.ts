@@ -1,14 +1,15 @@
-import { fstatSync } from "node:fs";
+import { fstatSync, statfsSync } from "node:fs";
 import { MosaicError, quote } from "../../base/errors.ts";
 import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
 import { adoptVolume, publishVolume } from "../../location/changes.ts";
 import { locationMembers } from "../../location/core.ts";
 import type { Form } from "../../location/form.ts";
-import { openLocation } from "../../location/location.ts";
+import { type Location, openLocation } from "../../location/location.ts";
 import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import type { Store } from "../../location/store.ts";
 import { probeFilesystem } from "../../system/blkid.ts";
+import { calling } from "../../system/errno.ts";
 import { closeFd, findStatus, makeSparseFile, removeFile } from "../../system/files.ts";
 import { canShareBlocks } from "../../system/reflink.ts";
 import type { Steps } from "../../system/steps.ts";
@@ -17,6 +18,7 @@ import { checkImages } from "./check.ts";
 import { cloneImage } from "./clone.ts";
 import { blockAccess } from "./devices.ts";
 import { findImageHolders, surveyImages } from "./holders.ts";
+import { resizeImage } from "./resize.ts";
 import { statImage } from "./stat.ts";
 
 const SIZE_STEP_BYTES = 4096;
@@ -33,7 +35,7 @@ export function openLoop(context: BackendContext): Backend {
       kinds: ["fs", "disk"],
       sizeIsRequired: true,
       sizeStepBytes: SIZE_STEP_BYTES,
-      sizeMaxBytes: TRUNCATE_MAX_BYTES - SIZE_STEP_BYTES,
+      sizeMaxBytes: findLargestFile(location),
       filesystems: Object.fromEntries(
         FILESYSTEM_NAMES.map((name) => [name, filesystemOf(name).minimumBytes]),
       ),
@@ -46,6 +48,7 @@ export function openLoop(context: BackendContext): Backend {
     stat: (address) => statImage(store, address),
     check: () => checkImages(store),
     block: blockAccess(store),
+    resize: (address, sizeBytes, options) => resizeImage(store, address, sizeBytes, options),
     ...(canShareBlocks(location.fd, location.filesystemMagic) && {
       clone: (origin, makeRecord) => cloneImage(store, origin, makeRecord),
     }),
@@ -63,6 +66,17 @@ const imageForm: Form = {
   holders: findImageHolders,
   remove: (steps, path) => removeFile(steps, path),
 };
+
+/** ext4 counts the blocks of a file in 32 bits; the other filesystems hold more than can be said here. */
+function findLargestFile({ path, filesystemMagic }: Location): number {
+  const EXT4_MAGIC = 0xef53;
+  const blocks = 2 ** 32 - 1;
+  const largest =
+    filesystemMagic === EXT4_MAGIC
+      ? blocks * calling("statfs", path, () => statfsSync(path)).bsize
+      : TRUNCATE_MAX_BYTES - 1;
+  return largest - (largest % SIZE_STEP_BYTES);
+}
 
 async function createImage(steps: Steps, record: VolumeRecord, operation: Operation): Promise<void> {
   const fd = await makeSparseFile(steps, operation.volumePath, record.sizeBytes ?? 0);
