@@ -1,9 +1,9 @@
 import { type KernelFeature, listLoopFeatures } from "../system/kernel.ts";
 import type { Tool } from "../system/runner.ts";
 import type { Backend, BackendContext } from "./backend.ts";
-import { openBtrfs } from "./btrfs.ts";
+import { openBtrfs } from "./btrfs/btrfs.ts";
 import { openLoop } from "./loop/loop.ts";
-import { openPlain } from "./plain.ts";
+import { openPlain } from "./plain/plain.ts";
 
 /** One storage technology: the only place that names a backend. */
 export interface BackendRow {

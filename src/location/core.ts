@@ -59,13 +59,17 @@ export async function findDirectoryHolders(location: Location, path: string): Pr
   return [...findDirectoryMounts(place), ...findProcesses(path, (open) => isAtOrBelow(open, path))];
 }
 
-/** What a volume that is a directory takes, and who holds it. */
-export async function statDirectory(store: Store, address: VolumeAddress) {
+/** What a volume that is a directory takes, its limit, and who holds it. */
+export async function statDirectory(
+  store: Store,
+  address: VolumeAddress,
+  readLimit: (fd: number) => number | null = () => null,
+) {
   const volume = openVolume(store, address);
   try {
     const use = await measureTree(store.steps, store.location, volume.path);
     const holders = await store.form.holders(volume.path, volume.fd);
-    return { record: volume.record, virtualBytes: null, ...use, inside: null, holders };
+    return { record: volume.record, virtualBytes: readLimit(volume.fd), ...use, inside: null, holders };
   } finally {
     volume.close();
   }

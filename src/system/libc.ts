@@ -17,6 +17,7 @@ const NR = {
   fspick: 433,
   openat2: 437,
   mount_setattr: 442,
+  quotactl_fd: 443,
 };
 const ERANGE = 34;
 const ENODATA = 61;
@@ -147,6 +148,11 @@ export function syncFilesystem(fd: number): void {
 export function ioctl(fd: number, request: number, argument: Buffer | number, subject: string): number {
   const value = typeof argument === "number" ? argument : ptr(argument);
   return checked(libc().ioctl(fd, request, value), "ioctl", subject);
+}
+
+/** Asks or tells the quotas of the filesystem that holds an open file: quotactl_fd(2). */
+export function quotactlFd(fd: number, command: number, id: number, argument: Buffer): void {
+  syscall("quotactl_fd", `fd ${fd}`, fd, command, id, argument);
 }
 
 /** Whether `fd` is a terminal. */
