@@ -28,7 +28,7 @@ export const BACKENDS = {
     aliases: ["dir"],
     hasDefaultFilesystem: false,
     quotas: ["project"],
-    tools: [],
+    tools: ["du"],
     open: openPlain,
   },
   loop: {
@@ -36,7 +36,7 @@ export const BACKENDS = {
     aliases: ["fsimg"],
     hasDefaultFilesystem: true,
     quotas: [],
-    tools: ["blkid", "find", "flock", "fsfreeze"],
+    tools: ["blkid", "cp", "find", "flock", "fsfreeze", "true"],
     kernelFeatures: listLoopFeatures,
     open: openLoop,
   },

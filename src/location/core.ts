@@ -2,7 +2,13 @@ import { constants, statfsSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling, hasErrno } from "../system/errno.ts";
 import { closeFd } from "../system/files.ts";
-import { type DirectoryPlace, findDirectoryMounts, findProcesses, type Holder } from "../system/holders.ts";
+import {
+  type DirectoryPlace,
+  findDirectoryMounts,
+  findProcesses,
+  type Holder,
+  surveyDirectoryMounts,
+} from "../system/holders.ts";
 import { openBeneath } from "../system/libc.ts";
 import { isAtOrBelow, readAllMounts } from "../system/mounts.ts";
 import { dropVolume } from "./changes.ts";
@@ -67,10 +73,10 @@ export async function statDirectory(store: Store, address: VolumeAddress) {
 
 /** How directories are used now. */
 export function surveyDirectories(location: Location) {
-  const mounts = readAllMounts();
+  const mountsOf = surveyDirectoryMounts(readAllMounts());
   return (record: VolumeRecord) => ({
     attachedAs: null,
-    mounts: findDirectoryMounts(placeInFilesystem(location, `${location.path}/${record.storedName}`), mounts),
+    mounts: mountsOf(placeInFilesystem(location, `${location.path}/${record.storedName}`)),
   });
 }
 

@@ -33,9 +33,9 @@ export interface ConformanceBed extends BedRow {
 export const BEDS = {
   plain: [{ name: "plain on ext4", backend: "plain", filesystem: "ext4", features: [] }],
   loop: [
-    { name: "loop on ext4", backend: "loop", filesystem: "ext4", features: ["bdev"] },
-    { name: "loop on xfs", backend: "loop", filesystem: "xfs", features: ["clone", "bdev"] },
-    { name: "loop on btrfs", backend: "loop", filesystem: "btrfs", features: ["clone", "bdev"] },
+    { name: "loop on ext4", backend: "loop", filesystem: "ext4", features: ["bdev", "volsize"] },
+    { name: "loop on xfs", backend: "loop", filesystem: "xfs", features: ["clone", "bdev", "volsize"] },
+    { name: "loop on btrfs", backend: "loop", filesystem: "btrfs", features: ["clone", "bdev", "volsize"] },
   ],
   btrfs: [{ name: "btrfs", backend: "btrfs", filesystem: "btrfs", features: ["clone"] }],
 } as const satisfies Record<BackendName, readonly ConformanceBed[]>;
