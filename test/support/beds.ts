@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Feature } from "../../src/api/results.ts";
 import type { BackendName } from "../../src/backends/registry.ts";
+import { closeFd, openDirectory } from "../../src/system/files.ts";
+import { ioctl } from "../../src/system/libc.ts";
 import { listLoopDevices } from "../../src/system/loop.ts";
 import { readOwnMounts } from "../../src/system/mounts.ts";
 
@@ -19,6 +21,8 @@ export interface BedRow {
   readonly mkfs?: readonly string[];
   /** Further options of the mount. */
   readonly mount?: readonly string[];
+  /** What the config says for quota; those of btrfs are switched on. */
+  readonly quota?: "project" | "qgroup" | "simple";
 }
 
 /** A bed on which the conformance suite runs. */
@@ -31,13 +35,50 @@ export interface ConformanceBed extends BedRow {
 
 /** The beds of each backend: a registry row without one does not compile. */
 export const BEDS = {
-  plain: [{ name: "plain on ext4", backend: "plain", filesystem: "ext4", features: [] }],
+  plain: [
+    { name: "plain on ext4", backend: "plain", filesystem: "ext4", features: [] },
+    {
+      name: "plain with project quotas on ext4",
+      backend: "plain",
+      filesystem: "ext4",
+      mkfs: ["-O", "quota,project", "-E", "quotatype=prjquota"],
+      mount: ["prjquota"],
+      quota: "project",
+      features: ["volsize"],
+      tier: "guest",
+    },
+    {
+      name: "plain with project quotas on xfs",
+      backend: "plain",
+      filesystem: "xfs",
+      mount: ["prjquota"],
+      quota: "project",
+      features: ["volsize"],
+      tier: "guest",
+    },
+  ],
   loop: [
     { name: "loop on ext4", backend: "loop", filesystem: "ext4", features: ["bdev", "volsize"] },
     { name: "loop on xfs", backend: "loop", filesystem: "xfs", features: ["clone", "bdev", "volsize"] },
     { name: "loop on btrfs", backend: "loop", filesystem: "btrfs", features: ["clone", "bdev", "volsize"] },
   ],
-  btrfs: [{ name: "btrfs", backend: "btrfs", filesystem: "btrfs", features: ["clone"] }],
+  btrfs: [
+    { name: "btrfs", backend: "btrfs", filesystem: "btrfs", features: ["clone"] },
+    {
+      name: "btrfs with qgroups",
+      backend: "btrfs",
+      filesystem: "btrfs",
+      quota: "qgroup",
+      features: ["clone", "volsize"],
+    },
+    {
+      name: "btrfs with simple quotas",
+      backend: "btrfs",
+      filesystem: "btrfs",
+      quota: "simple",
+      features: ["clone", "volsize"],
+    },
+  ],
 } as const satisfies Record<BackendName, readonly ConformanceBed[]>;
 
 const rows: readonly ConformanceBed[] = Object.values(BEDS).flat();
@@ -62,6 +103,8 @@ export class Bed {
     run("mount", "-o", ["loop", ...(this.row.mount ?? [])].join(), this.image, this.location);
     chmodSync(this.location, 0o755);
     if (this.row.filesystem === "ext4") rmSync(join(this.location, "lost+found"), { recursive: true });
+    if (this.row.quota === "qgroup" || this.row.quota === "simple")
+      enableQuota(this.location, this.row.quota);
     this.writeConfig("bed");
   }
 
@@ -73,9 +116,14 @@ export class Bed {
   /** Writes a config for the bed with more lines; gives its path. */
   writeConfig(name: string, lines: readonly string[] = []): string {
     const path = join(this.directory, `${name}.mos`);
-    writeFileSync(path, [`type: ${this.row.backend}`, "location: ./location", ...lines, ""].join("\n"), {
-      mode: 0o644,
-    });
+    const quota = this.row.quota ? [`quota: ${this.row.quota}`] : [];
+    writeFileSync(
+      path,
+      [`type: ${this.row.backend}`, "location: ./location", ...quota, ...lines, ""].join("\n"),
+      {
+        mode: 0o644,
+      },
+    );
     return path;
   }
 
@@ -166,4 +214,16 @@ function findObstacle(row: BedRow): string | undefined {
   if (process.geteuid?.() !== 0) return "it needs root";
   if (!Bun.which(`mkfs.${row.filesystem}`)) return `mkfs.${row.filesystem} is missing`;
   return existsSync("/dev/loop-control") ? undefined : "this kernel has no loop devices";
+}
+
+/** Switches the quotas of a btrfs on; btrfs-progs before 6.5 know no simple ones: BTRFS_IOC_QUOTA_CTL, linux/btrfs.h. */
+export function enableQuota(location: string, mode: "qgroup" | "simple"): void {
+  const BTRFS_IOC_QUOTA_CTL = 0xc0109428;
+  const ENABLE = { qgroup: 1n, simple: 4n };
+  const request = Buffer.alloc(16);
+  request.writeBigUInt64LE(ENABLE[mode]);
+  const fd = openDirectory(location);
+  ioctl(fd, BTRFS_IOC_QUOTA_CTL, request, location);
+  closeFd(fd);
+  if (mode === "qgroup") run("btrfs", "quota", "rescan", "-w", location);
 }
