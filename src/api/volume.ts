@@ -1,5 +1,6 @@
 import type { VolumeRecord } from "../location/record.ts";
 import type { Mosaic } from "./mosaic.ts";
+import type { VolumeDetails } from "./results.ts";
 
 /**
  * One volume of a mosaic, by its name. It holds nothing open: each method finds the volume anew, so a volume that was
@@ -43,6 +44,16 @@ export class Volume {
   /** Makes a writable copy and opens it. Throws as `Mosaic.cloneVolume`. @example const copy = await web.clone("web-2") */
   async clone(name: string): Promise<Volume> {
     return new Volume(this.mosaic, await this.mosaic.cloneVolume(this.name, name));
+  }
+
+  /** Gives it another size. Throws as `Mosaic.resizeVolume`. @example await web.resize(parseSize("2G")) */
+  resize(sizeBytes: number, options: { shrink?: boolean } = {}): Promise<VolumeRecord> {
+    return this.mosaic.resizeVolume(this.name, sizeBytes, options);
+  }
+
+  /** All about it. Throws as `Mosaic.statVolume`. @example (await web.stat()).exclusiveBytes */
+  stat(): Promise<VolumeDetails> {
+    return this.mosaic.statVolume(this.name);
   }
 
   /** Destroys it and its data. Throws as `Mosaic.dropVolume`. @example await web.drop() */

@@ -1,9 +1,9 @@
 import { type KernelFeature, listLoopFeatures } from "../system/kernel.ts";
 import type { Tool } from "../system/runner.ts";
 import type { Backend, BackendContext } from "./backend.ts";
-import { openBtrfs } from "./btrfs.ts";
+import { openBtrfs } from "./btrfs/btrfs.ts";
 import { openLoop } from "./loop/loop.ts";
-import { openPlain } from "./plain.ts";
+import { openPlain } from "./plain/plain.ts";
 
 /** One storage technology: the only place that names a backend. */
 export interface BackendRow {
@@ -28,7 +28,7 @@ export const BACKENDS = {
     aliases: ["dir"],
     hasDefaultFilesystem: false,
     quotas: ["project"],
-    tools: [],
+    tools: ["du"],
     open: openPlain,
   },
   loop: {
@@ -36,7 +36,7 @@ export const BACKENDS = {
     aliases: ["fsimg"],
     hasDefaultFilesystem: true,
     quotas: [],
-    tools: ["blkid", "find", "flock", "fsfreeze"],
+    tools: ["blkid", "cp", "find", "flock", "fsfreeze", "true"],
     kernelFeatures: listLoopFeatures,
     open: openLoop,
   },

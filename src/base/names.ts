@@ -50,6 +50,11 @@ export function isNameComponent(text: string): boolean {
   return findComponentFault(text) === undefined;
 }
 
+/** Whether the text can be a stored name. */
+export function isName(text: string): boolean {
+  return findNameFault(text) === undefined;
+}
+
 function invalidName(what: string, text: string, fault: string): MosaicError {
   return new MosaicError("INVALID_ARGUMENT", `${what}: ${fault}; ${NAME_RULE}`, {
     name: shorten(text),

@@ -17,6 +17,15 @@ export interface Filesystem {
   readonly tools: readonly Tool[];
   /** Makes an empty filesystem in a new, blank image file; a child keeps `lockFd`. */
   make(steps: Steps, path: string, lockFd: number): Promise<void>;
+  /** Grows the filesystem whose root is open as `rootFd` to its device of `sizeBytes`, as the kernel does it for one in use. Throws PERMISSION_DENIED. */
+  grow(steps: Steps, rootFd: number, sizeBytes: number): Promise<void>;
+  /**
+   * Gives the filesystem in a copy of an image another size and reads back that it has no more; the copy is lost on a failure.
+   * Absent where it cannot shrink. Throws TOOL_FAILED with the smallest size when less than what is used was asked.
+   */
+  resizeCopy?(steps: Steps, path: string, sizeBytes: number, lockFd: number): Promise<void>;
+  /** Its size and what is used, read from an image that is not in use; undefined when its log must be replayed first. */
+  readUse(steps: Steps, path: string): Promise<FilesystemUse | undefined>;
   /** Gives the filesystem in an image file, of which there is no device, a new random UUID. */
   renewUuid(steps: Steps, path: string, lockFd: number): Promise<void>;
 }

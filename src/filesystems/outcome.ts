@@ -11,3 +11,10 @@ export async function hasFailed(run: () => Promise<unknown>): Promise<boolean> {
     throw thrown;
   }
 }
+
+/** Throws TOOL_FAILED when a filesystem is larger than a tool made it: what lies beyond would be cut off. */
+export function requireNoMore(filesystem: string, foundBytes: number, sizeBytes: number): void {
+  if (foundBytes <= sizeBytes) return;
+  const message = `the ${filesystem} filesystem has ${foundBytes} bytes after it was made ${sizeBytes}`;
+  throw new MosaicError("TOOL_FAILED", message, { sizeBytes, foundBytes });
+}

@@ -5,6 +5,7 @@ import { findStatus, renamePath, syncParent, syncPath, writeAttribute } from "..
 import { describeHolder, type Holder } from "../system/holders.ts";
 import { getAttribute, removeAttribute } from "../system/libc.ts";
 import type { Steps } from "../system/steps.ts";
+import { Deferred } from "./deferred.ts";
 import type { Location } from "./location.ts";
 import { fullDiskTrash, type Operation, openOperation } from "./operation.ts";
 import { makeParents, PARENT_ATTRIBUTE, pruneParents } from "./parents.ts";
@@ -244,36 +245,5 @@ async function openTrash(store: Store): Promise<Trash> {
   } catch (thrown) {
     if (!(thrown instanceof MosaicError) || thrown.code !== "NO_SPACE") throw thrown;
     return { volumePath: fullDiskTrash(store.location), fd: -1, close: async () => {} };
-  }
-}
-
-/** Actions at the end of a scope, the last one first; what fails of them is left to the next sweep. */
-class Deferred implements AsyncDisposable {
-  private actions: (() => Promise<void>)[] = [];
-
-  defer(action: () => Promise<void>): void {
-    this.actions.push(action);
-  }
-
-  cancel(): void {
-    this.actions = [];
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const action of this.actions.reverse()) {
-      await this.attempt(action);
-    }
-  }
-
-  /** A stop that comes now is for what is over: the action it hits is done all the same. */
-  private async attempt(action: () => Promise<void>): Promise<void> {
-    for (let isSecond = false; ; isSecond = true) {
-      try {
-        return await action();
-      } catch (thrown) {
-        if (!(thrown instanceof MosaicError)) throw thrown;
-        if (thrown.code !== "CANCELLED" || isSecond) return;
-      }
-    }
   }
 }

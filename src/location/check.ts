@@ -1,18 +1,18 @@
 import { MosaicError, quote } from "../base/errors.ts";
-import { isNameComponent, parseStoredName, type StoredName } from "../base/names.ts";
-import { closeFd, findStatus, listDirectory } from "../system/files.ts";
-import { shellQuote } from "../system/steps.ts";
+import { isName, parseStoredName, type StoredName } from "../base/names.ts";
+import { findStatus, listDirectory } from "../system/files.ts";
 import type { Finding } from "./finding.ts";
-import { isMadeParent, isParent, pruneParents } from "./parents.ts";
+import { workDirectory } from "./operation.ts";
+import { hasParents, isMadeParent, isParent, makeParents, pruneParents } from "./parents.ts";
 import { parseRecord, type VolumeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
-import { listLeftovers, sweep } from "./sweep.ts";
-import { findVolume, openObject, readRecordAttribute } from "./volumes.ts";
+import { describeCopy, describeForeign, describeUnreadable } from "./strangers.ts";
+import { listLeftovers, sweepLeftover } from "./sweep.ts";
+import { findVolume, isMountedOver, readRecordAttribute } from "./volumes.ts";
 
 // What can be wrong in a location whatever its backend: left-overs of killed runs, records and objects that do not belong
 // together, directories that no volume needs.
 
-const DEPTH_MAX = 8;
 const SECOND_LOOK_MS = 100;
 
 /** What is wrong, or worth knowing, in a location. */
@@ -47,7 +47,7 @@ async function* checkLeftovers(store: Store): AsyncGenerator<Finding> {
 }
 
 async function removeLeftover({ steps, location, form }: Store, path: string): Promise<void> {
-  const [error] = await sweep(steps, location, form);
+  const [error] = await sweepLeftover(steps, location, form, path);
   if (error) throw error;
   if (steps.planning || !findStatus(path)) return;
   throw new MosaicError("DAMAGED", `${quote(path)} holds what mosaic did not make: look at it and remove it`);
@@ -57,8 +57,9 @@ async function* checkDirectory(store: Store, directory: string): AsyncGenerator<
   const { location } = store;
   for (const entry of listDirectory(`${location.path}/${directory}`).sort()) {
     const name = directory === "" ? entry : `${directory}/${entry}`;
-    if (!isNameComponent(entry) || name === location.layoutPath) continue;
-    if (name.split("/").length <= DEPTH_MAX) yield* checkEntry(store, parseStoredName(name));
+    if (!isName(name) || name === location.layoutPath) continue;
+    // What is mounted there is not of the location, whatever record it shows.
+    if (!isMountedOver(location, name)) yield* checkEntry(store, parseStoredName(name));
   }
 }
 
@@ -72,9 +73,12 @@ async function* checkEntry(store: Store, name: StoredName): AsyncGenerator<Findi
   }
   const status = findStatus(path);
   if (!status) return;
-  const isGroup = isParent(path);
-  if (store.form.matches(status) && !isGroup) yield await describeForeign(store, name);
-  else if (status.isDirectory() && status.dev === findStatus(store.location.path)?.dev) {
+  // Above the metadata lies no volume, as the name is reserved.
+  const isGroup = isParent(path) || store.location.layoutPath.startsWith(`${name}/`);
+  if (store.form.matches(status) && !isGroup) {
+    const finding = await describeForeign(store, name);
+    if (finding) yield finding;
+  } else if (status.isDirectory() && status.dev === findStatus(store.location.path)?.dev) {
     yield* checkDirectory(store, name);
     if (isGroup) yield* checkParent(store, name);
   }
@@ -92,6 +96,17 @@ async function* checkParent({ steps, location }: Store, name: StoredName): Async
   };
 }
 
+/** A volume in a directory that mosaic does not look into. */
+function describeUnlisted({ steps, location }: Store, name: StoredName): Finding {
+  return {
+    code: "unlisted",
+    severity: "problem",
+    subject: name,
+    message: "it is a volume, but a directory above it is not marked as one that holds volumes: not listed",
+    repair: () => makeParents(steps, location, name, workDirectory(location)),
+  };
+}
+
 async function checkRecord(
   store: Store,
   name: StoredName,
@@ -99,7 +114,9 @@ async function checkRecord(
 ): Promise<Finding | undefined> {
   try {
     const found = findVolume(store.location, store.form, name);
-    if (found.state === "volume" || found.state === "absent") return undefined;
+    if (found.state === "absent") return undefined;
+    if (found.state === "volume")
+      return hasParents(store.location, name) ? undefined : describeUnlisted(store, name);
     if (!record) return await describeUnreadable(store, name);
     if (record.storedName === name && record.backend === store.form.backend)
       return { code: "refused", severity: "problem", subject: name, message: found.why };
@@ -108,54 +125,4 @@ async function checkRecord(
     if (!(thrown instanceof MosaicError) || thrown.code !== "DAMAGED") throw thrown;
     return { code: "contradiction", severity: "problem", subject: name, message: thrown.message };
   }
-}
-
-async function describeCopy(store: Store, name: StoredName, record: VolumeRecord): Promise<Finding> {
-  const adoptable = await describeAdoptable(store, name);
-  const isOriginal =
-    record.backend === store.form.backend && !findStatus(`${store.location.path}/${record.storedName}`);
-  if (isOriginal) {
-    const from = `${store.location.path}/${name}`;
-    return {
-      code: "moved",
-      severity: "problem",
-      subject: name,
-      message: `it has the record of the volume ${quote(record.name)}, whose place ${quote(record.storedName)} is empty`,
-      advice: shellQuote(["mv", "-nT", from, `${store.location.path}/${record.storedName}`]),
-      ...adoptable,
-    };
-  }
-  const owner = `${record.backend === store.form.backend ? "" : `${record.backend} `}volume ${quote(record.name)}`;
-  const message = `it is a copy: it has the record of the ${owner}`;
-  return { code: "copy", severity: "note", subject: name, message, ...adoptable };
-}
-
-async function describeUnreadable(store: Store, name: StoredName): Promise<Finding> {
-  const message = "its record cannot be read: it is damaged, or of a later version of mosaic";
-  return {
-    code: "unreadable-record",
-    severity: "problem",
-    subject: name,
-    message,
-    ...(await describeAdoptable(store, name)),
-  };
-}
-
-async function describeForeign(store: Store, name: StoredName): Promise<Finding> {
-  const message = `it is ${store.form.description} without a record: foreign, not listed and never changed`;
-  return {
-    code: "foreign",
-    severity: "note",
-    subject: name,
-    message,
-    ...(await describeAdoptable(store, name)),
-  };
-}
-
-async function describeAdoptable({ steps, location, form }: Store, name: StoredName) {
-  const object = openObject(location, name);
-  if (typeof object !== "number") return {};
-  closeFd(object);
-  const kind = (await form.kindOf?.(steps, `${location.path}/${name}`)) ?? "fs";
-  return { adoptable: { storedName: name, kind } };
 }

@@ -2,7 +2,13 @@ import { constants, statfsSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling, hasErrno } from "../system/errno.ts";
 import { closeFd, fileKeyOf } from "../system/files.ts";
-import { type DirectoryPlace, findDirectoryMounts, findProcesses, type Holder } from "../system/holders.ts";
+import {
+  type DirectoryPlace,
+  findDirectoryMounts,
+  findProcesses,
+  type Holder,
+  surveyDirectoryMounts,
+} from "../system/holders.ts";
 import { openBeneath } from "../system/libc.ts";
 import { isAtOrBelow, readAllMounts } from "../system/mounts.ts";
 import { dropVolume } from "./changes.ts";
@@ -54,13 +60,17 @@ export async function findDirectoryHolders(location: Location, path: string): Pr
   return [...findDirectoryMounts(place), ...findProcesses(path, (open) => isAtOrBelow(open, path))];
 }
 
-/** What a volume that is a directory takes, and who holds it. */
-export async function statDirectory(store: Store, address: VolumeAddress) {
+/** What a volume that is a directory takes, its limit, and who holds it. */
+export async function statDirectory(
+  store: Store,
+  address: VolumeAddress,
+  readLimit: (fd: number) => number | null = () => null,
+) {
   const volume = openVolume(store, address);
   try {
     const use = await measureTree(store.steps, store.location, volume.path);
     const holders = await store.form.holders(volume.path, volume.fd);
-    return { record: volume.record, virtualBytes: null, ...use, inside: null, holders };
+    return { record: volume.record, virtualBytes: readLimit(volume.fd), ...use, inside: null, holders };
   } finally {
     volume.close();
   }
@@ -68,10 +78,10 @@ export async function statDirectory(store: Store, address: VolumeAddress) {
 
 /** How directories are used now. */
 export function surveyDirectories(location: Location) {
-  const mounts = readAllMounts();
+  const mountsOf = surveyDirectoryMounts(readAllMounts());
   return (record: VolumeRecord) => ({
     attachedAs: null,
-    mounts: findDirectoryMounts(placeInFilesystem(location, `${location.path}/${record.storedName}`), mounts),
+    mounts: mountsOf(placeInFilesystem(location, `${location.path}/${record.storedName}`)),
   });
 }
 

@@ -11,8 +11,8 @@ export interface Form {
   readonly description: string;
   /** Whether the object with this status has the form. */
   matches(status: BigIntStats): boolean;
-  /** The kind that an object would be as a volume; fs when absent. */
-  kindOf?(steps: Steps, path: string): Promise<Kind>;
+  /** The kind that an object would be as a volume, undefined when it can be none; fs when the member is absent. */
+  kindOf?(steps: Steps, path: string): Promise<Kind | undefined>;
   /** Who holds the object at `path`, open as `fd`. */
   holders(path: string, fd: number): Promise<Holder[]>;
   /** Makes the object ready to be moved away; gives what takes that back. */

@@ -1,6 +1,6 @@
 import { constants, fstatSync, readFileSync, realpathSync, statfsSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
-import { calling, hasErrno, unlessErrno } from "../system/errno.ts";
+import { calling, hasErrno, NO_ATTRIBUTES, unlessErrno } from "../system/errno.ts";
 import { closeFd, openDirectory } from "../system/files.ts";
 import { getAttribute } from "../system/libc.ts";
 import {
@@ -137,7 +137,7 @@ function requireUsableFilesystem(path: string, fd: number): number {
   try {
     getAttribute(fd, RECORD_ATTRIBUTE);
   } catch (thrown) {
-    if (!hasErrno(thrown, "ENOTSUP", "EOPNOTSUPP")) throw thrown;
+    if (!hasErrno(thrown, ...NO_ATTRIBUTES)) throw thrown;
     const message = `The filesystem of the location ${quote(path)} has no trusted extended attributes, where records are kept`;
     throw new MosaicError("UNSUPPORTED", message, { location: path }, thrown);
   }

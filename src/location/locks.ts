@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { MosaicError } from "../base/errors.ts";
-import { findStatus } from "../system/files.ts";
+import { unlessErrno } from "../system/errno.ts";
+import { closeFd, findStatus, openPath } from "../system/files.ts";
 import { findProcesses } from "../system/holders.ts";
 import { tryLock } from "../system/libc.ts";
 import { findMountOf } from "../system/mounts.ts";
@@ -36,6 +37,17 @@ function lockedError(fd: number, path: string, subject: string, timeoutMs: numbe
 /** Whether somebody has the lock of an open file, found out without a try that would be in the way of others. */
 export function isLocked(fd: number, path: string): boolean {
   return listLockTakers(fd, path).length > 0;
+}
+
+/** Whether somebody has the lock of what lies at a path; false when nothing does. */
+export function isLockedPath(path: string): boolean {
+  const fd = unlessErrno(["ENOENT", "ELOOP", "ENXIO"], () => openPath(path));
+  if (fd === undefined) return false;
+  try {
+    return isLocked(fd, path);
+  } finally {
+    closeFd(fd);
+  }
 }
 
 /**

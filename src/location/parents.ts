@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { MosaicError, quote } from "../base/errors.ts";
 import type { StoredName } from "../base/names.ts";
 import { BTRFS_MAGIC, isSubvolume } from "../system/btrfs.ts";
-import { hasErrno, unlessErrno } from "../system/errno.ts";
+import { hasErrno, NO_ATTRIBUTES, unlessErrno } from "../system/errno.ts";
 import {
   closeFd,
   findStatus,
@@ -69,6 +69,11 @@ export function isParent(path: string): boolean {
 /** Whether a directory was made by mosaic to hold volumes. */
 export function isMadeParent(path: string): boolean {
   return readMark(path) === "made";
+}
+
+/** Whether a volume of this name is looked for: each directory above it is there and marked. */
+export function hasParents(location: Location, name: StoredName): boolean {
+  return listParents(name).every((parent) => isParent(`${location.path}/${parent}`));
 }
 
 /** "a" and "a/b" for "a/b/c". */
@@ -145,5 +150,7 @@ function isSubvolumeOf(location: Location, path: string): boolean {
 }
 
 function readMark(path: string): string | undefined {
-  return unlessErrno(["ENOENT", "ENOTDIR"], () => getAttribute(path, PARENT_ATTRIBUTE))?.toString();
+  return unlessErrno(["ENOENT", "ENOTDIR", ...NO_ATTRIBUTES], () =>
+    getAttribute(path, PARENT_ATTRIBUTE),
+  )?.toString();
 }

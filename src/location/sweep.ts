@@ -1,4 +1,4 @@
-import { MosaicError } from "../base/errors.ts";
+import { MosaicError, quote } from "../base/errors.ts";
 import { unlessErrno } from "../system/errno.ts";
 import {
   closeFd,
@@ -8,11 +8,12 @@ import {
   removeEmptyDirectory,
   removeFile,
 } from "../system/files.ts";
+import { describeHolder, type Holder } from "../system/holders.ts";
 import { getAttribute, tryLock } from "../system/libc.ts";
 import type { Steps } from "../system/steps.ts";
 import type { Form } from "./form.ts";
 import type { Location } from "./location.ts";
-import { isLocked } from "./locks.ts";
+import { isLockedPath } from "./locks.ts";
 import { fullDiskTrash, lockIfStill, requireWorkDirectory, workDirectory } from "./operation.ts";
 import { pruneParents } from "./parents.ts";
 import { parseRecord, RECORD_ATTRIBUTE } from "./record.ts";
@@ -35,26 +36,33 @@ export async function sweep(steps: Steps, location: Location, form: Form): Promi
   return errors.filter((error) => error !== undefined);
 }
 
+/** As `sweep`, for one of the left-overs that `listLeftovers` gives. */
+export async function sweepLeftover(
+  steps: Steps,
+  location: Location,
+  form: Form,
+  path: string,
+): Promise<MosaicError[]> {
+  const work = workDirectory(location);
+  const errors: (MosaicError | undefined)[] = [];
+  if (path === fullDiskTrash(location)) errors.push(await sweepObject(steps, location, form, path));
+  else if (path !== work) errors.push(...(await sweepOperation(steps, location, form, path)));
+  if (findStatus(work)) await removeEmptyDirectory(steps, work);
+  return errors.filter((error) => error !== undefined);
+}
+
 /** What lies in the places of operations that nobody works on. Throws DAMAGED when `.mosaic` is not ours. */
 export function listLeftovers(location: Location): string[] {
   const work = workDirectory(location);
   if (findStatus(work)) requireWorkDirectory(work);
-  const operations = listDirectory(work).map((entry) => `${work}/${entry}`);
+  const operations = listDirectory(work)
+    .sort()
+    .map((entry) => `${work}/${entry}`);
   const isAtWork = operations.some((path) => isLockedPath(path));
   const abandoned = [...operations, fullDiskTrash(location)].filter(
     (path) => findStatus(path) && !isLockedPath(path),
   );
   return abandoned.length > 0 || isAtWork || !findStatus(work) ? abandoned : [work];
-}
-
-function isLockedPath(path: string): boolean {
-  const fd = unlessErrno(["ENOENT", "ELOOP", "ENXIO"], () => openPath(path));
-  if (fd === undefined) return false;
-  try {
-    return isLocked(fd, path);
-  } finally {
-    closeFd(fd);
-  }
 }
 
 async function sweepOperation(
@@ -99,7 +107,8 @@ async function sweepObject(
       await removeFile(steps, path);
       return undefined;
     }
-    if ((await form.holders(path, fd)).length > 0) return undefined;
+    const holders = await form.holders(path, fd);
+    if (holders.length > 0) return heldError(path, holders);
     const record = parseRecord(getAttribute(fd, RECORD_ATTRIBUTE) ?? Buffer.alloc(0));
     if (record) await pruneParents(steps, location, record.storedName);
     await form.remove(steps, path, lockFd ?? fd);
@@ -110,4 +119,9 @@ async function sweepObject(
   } finally {
     if (fd !== undefined) closeFd(fd);
   }
+}
+
+function heldError(path: string, holders: readonly Holder[]): MosaicError {
+  const users = holders.map(describeHolder).join("; ");
+  return new MosaicError("BUSY", `${quote(path)} stays while it is used: it is ${users}`, { path, holders });
 }

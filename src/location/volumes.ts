@@ -1,7 +1,7 @@
 import { type BigIntStats, constants, fstatSync, openSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { isNameComponent, type StoredName, type VolumeName } from "../base/names.ts";
-import { calling, hasErrno } from "../system/errno.ts";
+import { calling, hasErrno, NO_ATTRIBUTES, unlessErrno } from "../system/errno.ts";
 import { closeFd, fileKeyOf, findStatus, listDirectory } from "../system/files.ts";
 import { getAttribute, openBeneath } from "../system/libc.ts";
 import type { Form } from "./form.ts";
@@ -10,6 +10,8 @@ import { takeLock } from "./locks.ts";
 import { isParent, PARENT_ATTRIBUTE } from "./parents.ts";
 import { parseRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
+
+const O_PATH = 0o10000000;
 
 /** A volume's name and where the volume map puts it. */
 export interface VolumeAddress {
@@ -139,9 +141,20 @@ export function alreadyVolume(record: VolumeRecord): MosaicError {
   });
 }
 
+/** Whether something is mounted at a name, or above it. */
+export function isMountedOver(location: Location, name: string): boolean {
+  try {
+    closeFd(openBeneath(location.fd, name, O_PATH | constants.O_NOFOLLOW));
+    return false;
+  } catch (thrown) {
+    if (hasErrno(thrown, "EXDEV")) return true;
+    if (hasErrno(thrown, "ENOENT", "ENOTDIR", "ELOOP")) return false;
+    throw thrown;
+  }
+}
+
 /** Opens what lies under a name, without touching devices or FIFOs and without following links. */
 export function openObject(location: Location, name: StoredName): number | Found {
-  const O_PATH = 0o10000000;
   let pathFd: number;
   try {
     pathFd = openBeneath(location.fd, name, O_PATH | constants.O_NOFOLLOW);
@@ -222,10 +235,5 @@ function matchRecord(form: Form, name: string, value: Buffer): VolumeRecord | un
 
 /** The value of the record's attribute at a path; undefined when there is none. */
 export function readRecordAttribute(path: string): Buffer | undefined {
-  try {
-    return getAttribute(path, RECORD_ATTRIBUTE);
-  } catch (thrown) {
-    if (hasErrno(thrown, "ENOENT")) return undefined;
-    throw thrown;
-  }
+  return unlessErrno(["ENOENT", ...NO_ATTRIBUTES], () => getAttribute(path, RECORD_ATTRIBUTE));
 }

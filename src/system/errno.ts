@@ -21,6 +21,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   EUCLEAN: "DAMAGED",
   ENOSYS: "UNAVAILABLE",
   EROFS: "UNAVAILABLE",
+  EFBIG: "INVALID_ARGUMENT",
 };
 
 const WORDS: Readonly<Record<string, string>> = {
@@ -37,6 +38,7 @@ const WORDS: Readonly<Record<string, string>> = {
   ELOOP: "there is a symbolic link in the way",
   EXDEV: "another filesystem or mount is in the way",
   EUCLEAN: "the filesystem is corrupted",
+  EFBIG: "the file would be larger than its filesystem can hold",
   ENOSYS: "this kernel lacks the system call",
 };
 
@@ -46,6 +48,9 @@ export function systemError(call: string, subject: string, errno: string, cause?
   const message = `${call} ${quote(subject)}: ${words}`;
   return new MosaicError(CODES[errno] ?? "TOOL_FAILED", message, { call, subject, errno }, cause);
 }
+
+/** What a filesystem without extended attributes answers: xattr(7). */
+export const NO_ATTRIBUTES = ["ENOTSUP", "EOPNOTSUPP"] as const;
 
 /** The name of an errno number, "errno 999" when it has none. */
 export function errnoName(number: number): string {

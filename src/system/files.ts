@@ -1,6 +1,7 @@
 import {
   type BigIntStats,
   chmodSync,
+  chownSync,
   closeSync,
   constants,
   fstatSync,
@@ -15,7 +16,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { calling, hasErrno, unlessErrno } from "./errno.ts";
-import { ioctl, renameNoReplace, setAttribute } from "./libc.ts";
+import { ioctl, renameExchange, renameNoReplace, setAttribute } from "./libc.ts";
 import { type Steps, shellQuote } from "./steps.ts";
 
 // Reading is plain functions; every change is a step. Paths are absolute, modes do not depend on the umask.
@@ -82,6 +83,30 @@ export function makeSparseFile(steps: Steps, path: string, sizeBytes: number): P
     { text: shellQuote(["truncate", "-s", String(sizeBytes), path]), kind: "call" },
     action,
     -1,
+  );
+}
+
+/** Gives an open file another size, durably. */
+export function setFileSize(steps: Steps, path: string, fd: number, sizeBytes: number): Promise<void> {
+  return change(steps, ["truncate", "-s", String(sizeBytes), path], () => {
+    calling("ftruncate", path, () => ftruncateSync(fd, sizeBytes));
+    calling("fsync", path, () => fsyncSync(fd));
+  });
+}
+
+/** Gives a file the owner and the mode of another one. */
+export function copyOwner(steps: Steps, from: BigIntStats, path: string): Promise<void> {
+  const [uid, gid, mode] = [Number(from.uid), Number(from.gid), Number(from.mode & 0o7777n)];
+  return change(steps, ["chown", `${uid}:${gid}`, path], () => {
+    calling("chown", path, () => chownSync(path, uid, gid));
+    calling("chmod", path, () => chmodSync(path, mode));
+  });
+}
+
+/** Exchanges what is at two paths in one step. */
+export function exchangePaths(steps: Steps, one: string, other: string): Promise<void> {
+  return change(steps, ["mv", "--exchange", "--no-target-directory", one, other], () =>
+    renameExchange(one, other),
   );
 }
 

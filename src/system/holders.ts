@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
-import { isAtOrBelow, listProcesses, type Mount, readAllMounts } from "./mounts.ts";
+import { isAtOrBelow, listProcesses, type Mount, pathInFilesystem, readAllMounts } from "./mounts.ts";
 
 /** Who keeps a volume busy. Mounts are found in the mount namespace of every process. */
 export type Holder =
@@ -33,16 +33,31 @@ export function findDirectoryMounts(
   place: DirectoryPlace,
   mounts: readonly Mount[] = readAllMounts(),
 ): Holder[] {
+  return surveyDirectoryMounts(mounts)(place);
+}
+
+/** The same for many directories: what is asked of the mounts alone is asked once. */
+export function surveyDirectoryMounts(mounts: readonly Mount[]): (place: DirectoryPlace) => Holder[] {
   const byId = new Map(mounts.map((mount) => [mount.id, mount]));
-  const isInside = (mount: Mount) => {
-    const parent = byId.get(mount.parentId);
-    if (parent?.device !== place.device || !isAtOrBelow(mount.mountPoint, parent.mountPoint)) return false;
-    const below =
-      parent.mountPoint === "/" ? mount.mountPoint : mount.mountPoint.slice(parent.mountPoint.length);
-    return isAtOrBelow(`${parent.root === "/" ? "" : parent.root}${below}` || "/", place.root);
-  };
-  const isOf = (mount: Mount) => mount.device === place.device && isAtOrBelow(mount.root, place.root);
-  return mounts.filter((mount) => isOf(mount) || isInside(mount)).map(toHolder);
+  const candidates = mounts.map((mount) => ({
+    mount,
+    places: [mount, findMountPointPlace(mount, byId.get(mount.parentId))],
+  }));
+  return ({ device, root }) =>
+    candidates
+      .filter(({ places }) =>
+        places.some((place) => place?.device === device && isAtOrBelow(place.root, root)),
+      )
+      .map(({ mount }) => toHolder(mount));
+}
+
+/** Where a mount point lies in the filesystem below it. */
+function findMountPointPlace(
+  mount: Mount,
+  parent: Mount | undefined,
+): Pick<Mount, "device" | "root"> | undefined {
+  if (!parent || !isAtOrBelow(mount.mountPoint, parent.mountPoint)) return undefined;
+  return { device: parent.device, root: pathInFilesystem(parent, mount.mountPoint) };
 }
 
 /** The mounts of a block device such as "/dev/loop3" with number "7:3". */

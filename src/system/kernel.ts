@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { release } from "node:os";
 import { hasErrno } from "./errno.ts";
-import { closeFd } from "./files.ts";
+import { closeFd, listDirectory } from "./files.ts";
 import { hasSystemCall, openFilesystem } from "./libc.ts";
 
 /** A part of the kernel that mosaic uses. */
@@ -40,8 +40,13 @@ export function listSystemCalls(): KernelFeature[] {
 export function listLoopFeatures(): KernelFeature[] {
   return [
     { name: "loop", since: "5.8", isRequired: true, isThere: existsSync("/dev/loop-control") },
-    { name: "diskseq", since: "5.15", isRequired: false, isThere: existsSync("/sys/block/loop0/diskseq") },
+    { name: "diskseq", since: "5.15", isRequired: false, isThere: hasDiskseq() },
   ];
+}
+
+/** Every block device has it, and of loop devices there may be none yet. */
+function hasDiskseq(): boolean {
+  return listDirectory("/sys/block").some((name) => existsSync(`/sys/block/${name}/diskseq`));
 }
 
 /** Whether this kernel can mount a filesystem of a type; a module for it is loaded. */

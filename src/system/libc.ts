@@ -17,7 +17,10 @@ const NR = {
   fspick: 433,
   openat2: 437,
   mount_setattr: 442,
+  quotactl_fd: 443,
 };
+const ERANGE = 34;
+const ENODATA = 61;
 const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000;
 
@@ -60,8 +63,13 @@ function loadLibc(): Libc {
 
 function checked(result: number | bigint, call: string, subject: string): number {
   if (Number(result) >= 0) return Number(result);
+  throw systemError(call, subject, errnoName(lastErrno()));
+}
+
+/** Of the call just before. */
+function lastErrno(): number {
   const location = libc().__errno_location();
-  throw systemError(call, subject, errnoName(location ? read.i32(location, 0) : 0));
+  return location ? read.i32(location, 0) : 0;
 }
 
 function cstring(text: string | Buffer): Buffer {
@@ -98,6 +106,11 @@ export function openBeneath(directoryFd: number, path: string | Buffer, flags: n
 /** Renames a path; fails with EEXIST where the target exists: rename(2), RENAME_NOREPLACE. */
 export function renameNoReplace(from: string, to: string): void {
   syscall("renameat2", to, AT_FDCWD, cstring(from), AT_FDCWD, cstring(to), 1);
+}
+
+/** Exchanges what is at two paths in one step: rename(2), RENAME_EXCHANGE. */
+export function renameExchange(one: string, other: string): void {
+  syscall("renameat2", other, AT_FDCWD, cstring(one), AT_FDCWD, cstring(other), 2);
 }
 
 /** Renames an entry of one open directory into another. */
@@ -147,6 +160,11 @@ export function moveDescriptor(fd: number, minimum: number, instead: number): nu
   return moved;
 }
 
+/** Asks or tells the quotas of the filesystem that holds an open file: quotactl_fd(2). */
+export function quotactlFd(fd: number, command: number, id: number, argument: Buffer): void {
+  syscall("quotactl_fd", `fd ${fd}`, fd, command, id, argument);
+}
+
 /** Whether `fd` is a terminal. */
 export function isTerminal(fd: number): boolean {
   return libc().isatty(fd) === 1;
@@ -154,24 +172,26 @@ export function isTerminal(fd: number): boolean {
 
 /** The largest value of an attribute: xattr(7). */
 const XATTR_SIZE_MAX = 65_536;
+/** The kernel clears as much as it is offered, and most values are short. */
 let xattrBuffer: Buffer | undefined;
 
 /** An extended attribute of a path, links not followed, or of an open file; undefined when it has none: getxattr(2). */
 export function getAttribute(target: string | number, name: string): Buffer | undefined {
-  xattrBuffer ??= Buffer.alloc(XATTR_SIZE_MAX);
-  const value = xattrBuffer;
-  const size =
-    typeof target === "number"
-      ? libc().fgetxattr(target, cstring(name), value, XATTR_SIZE_MAX)
-      : libc().lgetxattr(cstring(target), cstring(name), value, XATTR_SIZE_MAX);
-  if (Number(size) >= 0) return Buffer.from(value.subarray(0, Number(size)));
-  try {
-    checked(-1, "getxattr", String(target));
-  } catch (thrown) {
-    if ((thrown as MosaicError).details.errno === "ENODATA") return undefined;
-    throw thrown;
+  xattrBuffer ??= Buffer.alloc(4096);
+  const file = typeof target === "number" ? target : cstring(target);
+  let size = readAttribute(file, name, xattrBuffer);
+  if (size < 0 && lastErrno() === ERANGE) {
+    xattrBuffer = Buffer.alloc(XATTR_SIZE_MAX);
+    size = readAttribute(file, name, xattrBuffer);
   }
-  return undefined;
+  if (size < 0 && lastErrno() === ENODATA) return undefined;
+  return Buffer.from(xattrBuffer.subarray(0, checked(size, "getxattr", String(target))));
+}
+
+function readAttribute(file: Buffer | number, name: string, value: Buffer): bigint | number {
+  return typeof file === "number"
+    ? libc().fgetxattr(file, cstring(name), value, value.length)
+    : libc().lgetxattr(file, cstring(name), value, value.length);
 }
 
 /** Sets an extended attribute of an open file; with `create` it fails with EEXIST where it is set: setxattr(2). */
@@ -253,11 +273,11 @@ export function mountDetached(
   return syscall("fsmount", "create", contextFd, 1, flags);
 }
 
-/** Gives the filesystem of a mount options for a remount; fails with EBUSY when it is frozen: fspick(2), fsconfig(2). */
-export function remountFilesystem(path: string, options: readonly string[]): void {
-  const NO_FOLLOW_CLOEXEC = 1 | 2;
+/** Gives the filesystem of an open mount point options for a remount; fails with EBUSY when it is frozen: fspick(2), fsconfig(2). */
+export function remountFilesystem(fd: number, path: string, options: readonly string[]): void {
+  const CLOEXEC_EMPTY_PATH = 1 | 8;
   const CMD_RECONFIGURE = 7;
-  const contextFd = syscall("fspick", path, AT_FDCWD, cstring(path), NO_FOLLOW_CLOEXEC);
+  const contextFd = syscall("fspick", path, fd, cstring(""), CLOEXEC_EMPTY_PATH);
   try {
     for (const option of options) {
       const [key = "", ...value] = option.split("=");

@@ -11,6 +11,7 @@ import { type Steps, shellQuote } from "./steps.ts";
 const LOOP_CLR_FD = 0x4c01;
 const LOOP_SET_STATUS64 = 0x4c04;
 const LOOP_GET_STATUS64 = 0x4c05;
+const LOOP_SET_CAPACITY = 0x4c07;
 const LOOP_CONFIGURE = 0x4c0a;
 const LOOP_CTL_GET_FREE = 0x4c82;
 const INFO_BYTES = 232;
@@ -89,6 +90,15 @@ export function keepLoopDevice(steps: Steps, device: LoopDevice): Promise<void> 
   return steps.take<void>(
     { text: `ioctl LOOP_SET_STATUS64 ${device.path} autoclear=off`, kind: "call" },
     () => setAutoclear(device, false),
+    undefined,
+  );
+}
+
+/** Makes a device as large as its image is now, also while it is used. */
+export function updateCapacity(steps: Steps, device: LoopDevice, sizeBytes: number): Promise<void> {
+  return steps.take<void>(
+    { text: shellQuote(["losetup", "--set-capacity", device.path]), kind: "call" },
+    () => setCapacity(device, sizeBytes),
     undefined,
   );
 }
@@ -211,6 +221,20 @@ function setAutoclear(device: LoopDevice, autoclear: boolean): void {
     "TOOL_FAILED",
     `the kernel did not ${autoclear ? "set" : "clear"} autoclear of ${device.path}`,
   );
+}
+
+function setCapacity(device: LoopDevice, sizeBytes: number): void {
+  const fd = openDevice(device.path, constants.O_RDONLY);
+  try {
+    ioctl(fd, LOOP_SET_CAPACITY, 0, device.path);
+  } finally {
+    closeFd(fd);
+  }
+  const path = `/sys/block/${device.path.slice("/dev/".length)}/size`;
+  const sectors = Number(calling("read", path, () => readFileSync(path, "utf8")));
+  if (sectors === Math.floor(sizeBytes / SECTOR_BYTES)) return;
+  const message = `${device.path} has ${sectors * SECTOR_BYTES} bytes after its image got ${sizeBytes}`;
+  throw new MosaicError("TOOL_FAILED", message, { device: device.path });
 }
 
 async function clearDevice(device: LoopDevice): Promise<void> {

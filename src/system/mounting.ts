@@ -1,6 +1,6 @@
-import { readSync } from "node:fs";
+import { constants, openSync, readSync } from "node:fs";
 import { type ErrorCode, MosaicError } from "../base/errors.ts";
-import { hasErrno } from "./errno.ts";
+import { calling, hasErrno } from "./errno.ts";
 import { closeFd } from "./files.ts";
 import {
   configureFilesystem,
@@ -12,7 +12,7 @@ import {
   remountFilesystem,
   unmountPath,
 } from "./libc.ts";
-import { type Mount, pathFromHere } from "./mounts.ts";
+import { type Mount, mountIdOf, pathFromHere } from "./mounts.ts";
 import { type Steps, shellQuote } from "./steps.ts";
 
 // Mounts are made detached, complete with their flags, and then put onto an open directory in one call. So a read-only
@@ -79,6 +79,8 @@ export function detachMount(steps: Steps, path: string): Promise<void> {
   );
 }
 
+const O_PATH = 0o10000000;
+
 /** What ext4, XFS and btrfs show of a mount for which no option was said; saying these again changes nothing. */
 const USUAL_OPTION =
   /^(rw|inode64|logbufs=\d+|logbsize=\w+|noquota|ssd|discard=async|space_cache=v\d|subvolid=\d+|subvol=.*)$/;
@@ -91,13 +93,20 @@ const USUAL_OPTION =
 export function isFrozen(mount: Mount): boolean | undefined {
   if (!mount.superOptions.every((option) => USUAL_OPTION.test(option))) return undefined;
   const options = mount.superOptions.filter((option) => option !== "rw");
+  const path = pathFromHere(mount);
+  let fd: number | undefined;
   try {
-    remountFilesystem(pathFromHere(mount), options);
+    fd = calling("open", path, () => openSync(path, O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW));
+    // Something else may be mounted over it, which the remount would change.
+    if (mountIdOf(fd) !== mount.id) return undefined;
+    remountFilesystem(fd, path, options);
     return false;
   } catch (thrown) {
     if (hasErrno(thrown, "EBUSY")) return true;
-    if (hasErrno(thrown, "ENOENT", "EINVAL", "EROFS", "EACCES")) return undefined;
+    if (hasErrno(thrown, "ENOENT", "ENOTDIR", "EINVAL", "EROFS", "EACCES")) return undefined;
     throw thrown;
+  } finally {
+    if (fd !== undefined) closeFd(fd);
   }
 }
 

@@ -48,13 +48,18 @@ export function readAllMounts(): Mount[] {
 
 /** The mount through which a file is open, found by the mount id that the kernel keeps for the descriptor. */
 export function findMountOf(fd: number): Mount {
-  const id = Number(/^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1]);
+  const id = mountIdOf(fd);
   const mount = readOwnMounts().find((candidate) => candidate.id === id);
   if (mount) return mount;
   const path = readlinkSync(`/proc/self/fd/${fd}`);
   const advice = "in a chroot, make its root a mount point (mount --bind ROOT ROOT)";
   const message = `the mount of ${JSON.stringify(path)} is not in /proc/self/mountinfo: ${advice}`;
   throw new MosaicError("UNAVAILABLE", message, { path });
+}
+
+/** The id of the mount through which a file is open, the same in every mount namespace: proc_pid_fdinfo(5). */
+export function mountIdOf(fd: number): number {
+  return Number(/^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1]);
 }
 
 /** The path by which this process reaches a mount, also one in another mount namespace. */

@@ -15,11 +15,14 @@ const DRAIN_MS = 1_000;
 /** The Debian packages, the tools that each brings, and how one of them tells the version. A tool that is not here is never run. */
 const PACKAGES = {
   "btrfs-progs": { tools: ["btrfs", "btrfstune", "mkfs.btrfs"], version: ["btrfs", "--version"] },
-  coreutils: { tools: ["du", "true"], version: ["du", "--version"] },
-  e2fsprogs: { tools: ["e2fsck", "mkfs.ext4", "tune2fs"], version: ["e2fsck", "-V"] },
+  coreutils: { tools: ["cp", "du", "true"], version: ["du", "--version"] },
+  e2fsprogs: {
+    tools: ["dumpe2fs", "e2fsck", "mkfs.ext4", "resize2fs", "tune2fs"],
+    version: ["e2fsck", "-V"],
+  },
   findutils: { tools: ["find"], version: ["find", "--version"] },
   "util-linux": { tools: ["blkid", "flock", "fsfreeze"], version: ["flock", "--version"] },
-  xfsprogs: { tools: ["mkfs.xfs", "xfs_admin"], version: ["mkfs.xfs", "-V"] },
+  xfsprogs: { tools: ["mkfs.xfs", "xfs_admin", "xfs_db", "xfs_logprint"], version: ["mkfs.xfs", "-V"] },
 } as const;
 
 /** The name of a package of tools. */

@@ -23,7 +23,7 @@ interface Scenario {
   readonly values: (bed: Bed, mountPoint: string) => Record<string, unknown>;
   /** Makes the state before the action. */
   readonly prepare?: (mosaic: Mosaic, bed: Bed, mountPoint: string) => Promise<unknown>;
-  readonly needs?: "clone" | "bdev";
+  readonly needs?: "clone" | "bdev" | "volsize";
   /** Whether a failure after the commit point may leave the action done. */
   readonly mayBeDone?: boolean;
 }
@@ -82,6 +82,21 @@ const SCENARIOS: readonly Scenario[] = [
     action: "adopt",
     values: () => ({ kind: "fs", volume: "p/foreign" }),
     prepare: async (_mosaic, bed) => makeForeign(bed, "p/foreign"),
+  },
+  {
+    name: "resize: grow",
+    action: "resize",
+    values: () => ({ volume: "old", sizeBytes: 2 * SIZE }),
+    prepare: makeOld,
+    needs: "volsize",
+    mayBeDone: true,
+  },
+  {
+    name: "resize: shrink",
+    action: "resize",
+    values: () => ({ volume: "old", sizeBytes: SIZE, shrink: true }),
+    prepare: (mosaic) => mosaic.createVolume("old", { kind: "fs", sizeBytes: 2 * SIZE }),
+    needs: "volsize",
   },
 ];
 

@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Feature } from "../../src/api/results.ts";
 import type { BackendName } from "../../src/backends/registry.ts";
+import { closeFd, openDirectory } from "../../src/system/files.ts";
+import { ioctl } from "../../src/system/libc.ts";
 import { listLoopDevices } from "../../src/system/loop.ts";
 import { readOwnMounts } from "../../src/system/mounts.ts";
 
@@ -15,27 +17,74 @@ export interface BedRow {
   readonly backend: BackendName;
   /** The filesystem that the location is on. */
   readonly filesystem: "ext4" | "xfs" | "btrfs";
+  /** Further arguments of mkfs. */
+  readonly mkfs?: readonly string[];
+  /** Further options of the mount. */
+  readonly mount?: readonly string[];
+  /** What the config says for quota; those of btrfs are switched on. */
+  readonly quota?: "project" | "qgroup" | "simple";
 }
 
 /** A bed on which the conformance suite runs. */
 export interface ConformanceBed extends BedRow {
   /** What `info` must show there, in its order: which rows of the suite run. */
   readonly features: readonly Feature[];
+  /** Where the suite runs on it: on the host, or in the virtual machine of scripts/guest, whose kernel has more. */
+  readonly tier?: "guest";
 }
 
 /** The beds of each backend: a registry row without one does not compile. */
 export const BEDS = {
-  plain: [{ name: "plain on ext4", backend: "plain", filesystem: "ext4", features: [] }],
-  loop: [
-    { name: "loop on ext4", backend: "loop", filesystem: "ext4", features: ["bdev"] },
-    { name: "loop on xfs", backend: "loop", filesystem: "xfs", features: ["clone", "bdev"] },
-    { name: "loop on btrfs", backend: "loop", filesystem: "btrfs", features: ["clone", "bdev"] },
+  plain: [
+    { name: "plain on ext4", backend: "plain", filesystem: "ext4", features: [] },
+    {
+      name: "plain with project quotas on ext4",
+      backend: "plain",
+      filesystem: "ext4",
+      mkfs: ["-O", "quota,project", "-E", "quotatype=prjquota"],
+      mount: ["prjquota"],
+      quota: "project",
+      features: ["volsize"],
+      tier: "guest",
+    },
+    {
+      name: "plain with project quotas on xfs",
+      backend: "plain",
+      filesystem: "xfs",
+      mount: ["prjquota"],
+      quota: "project",
+      features: ["volsize"],
+      tier: "guest",
+    },
   ],
-  btrfs: [{ name: "btrfs", backend: "btrfs", filesystem: "btrfs", features: ["clone"] }],
+  loop: [
+    { name: "loop on ext4", backend: "loop", filesystem: "ext4", features: ["bdev", "volsize"] },
+    { name: "loop on xfs", backend: "loop", filesystem: "xfs", features: ["clone", "bdev", "volsize"] },
+    { name: "loop on btrfs", backend: "loop", filesystem: "btrfs", features: ["clone", "bdev", "volsize"] },
+  ],
+  btrfs: [
+    { name: "btrfs", backend: "btrfs", filesystem: "btrfs", features: ["clone"] },
+    {
+      name: "btrfs with qgroups",
+      backend: "btrfs",
+      filesystem: "btrfs",
+      quota: "qgroup",
+      features: ["clone", "volsize"],
+    },
+    {
+      name: "btrfs with simple quotas",
+      backend: "btrfs",
+      filesystem: "btrfs",
+      quota: "simple",
+      features: ["clone", "volsize"],
+    },
+  ],
 } as const satisfies Record<BackendName, readonly ConformanceBed[]>;
 
-/** All beds. */
-export const ALL_BEDS: readonly ConformanceBed[] = Object.values(BEDS).flat();
+const rows: readonly ConformanceBed[] = Object.values(BEDS).flat();
+
+/** All beds of this run; scripts/test says in the virtual machine MOSAIC_TIER=guest. */
+export const ALL_BEDS = rows.filter((row) => row.tier === process.env.MOSAIC_TIER);
 
 /** A bed that stands. */
 export class Bed {
@@ -50,10 +99,12 @@ export class Bed {
   open(sizeBytes = 3 * 1024 ** 3): void {
     mkdirSync(this.location);
     run("truncate", "-s", String(sizeBytes), this.image);
-    run(`mkfs.${this.row.filesystem}`, "-q", this.image);
-    run("mount", "-o", "loop", this.image, this.location);
+    run(`mkfs.${this.row.filesystem}`, "-q", ...(this.row.mkfs ?? []), this.image);
+    run("mount", "-o", ["loop", ...(this.row.mount ?? [])].join(), this.image, this.location);
     chmodSync(this.location, 0o755);
     if (this.row.filesystem === "ext4") rmSync(join(this.location, "lost+found"), { recursive: true });
+    if (this.row.quota === "qgroup" || this.row.quota === "simple")
+      enableQuota(this.location, this.row.quota);
     this.writeConfig("bed");
   }
 
@@ -65,9 +116,14 @@ export class Bed {
   /** Writes a config for the bed with more lines; gives its path. */
   writeConfig(name: string, lines: readonly string[] = []): string {
     const path = join(this.directory, `${name}.mos`);
-    writeFileSync(path, [`type: ${this.row.backend}`, "location: ./location", ...lines, ""].join("\n"), {
-      mode: 0o644,
-    });
+    const quota = this.row.quota ? [`quota: ${this.row.quota}`] : [];
+    writeFileSync(
+      path,
+      [`type: ${this.row.backend}`, "location: ./location", ...quota, ...lines, ""].join("\n"),
+      {
+        mode: 0o644,
+      },
+    );
     return path;
   }
 
@@ -158,4 +214,16 @@ function findObstacle(row: BedRow): string | undefined {
   if (process.geteuid?.() !== 0) return "it needs root";
   if (!Bun.which(`mkfs.${row.filesystem}`)) return `mkfs.${row.filesystem} is missing`;
   return existsSync("/dev/loop-control") ? undefined : "this kernel has no loop devices";
+}
+
+/** Switches the quotas of a btrfs on; btrfs-progs before 6.5 know no simple ones: BTRFS_IOC_QUOTA_CTL, linux/btrfs.h. */
+export function enableQuota(location: string, mode: "qgroup" | "simple"): void {
+  const BTRFS_IOC_QUOTA_CTL = 0xc0109428;
+  const ENABLE = { qgroup: 1n, simple: 4n };
+  const request = Buffer.alloc(16);
+  request.writeBigUInt64LE(ENABLE[mode]);
+  const fd = openDirectory(location);
+  ioctl(fd, BTRFS_IOC_QUOTA_CTL, request, location);
+  closeFd(fd);
+  if (mode === "qgroup") run("btrfs", "quota", "rescan", "-w", location);
 }

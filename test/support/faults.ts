@@ -27,8 +27,15 @@ export class FaultySteps implements Steps {
     this.fired = step;
     if (this.mode === "fail")
       throw new MosaicError("TOOL_FAILED", `injected before: ${step.text}`, { injected: true });
-    if (this.mode === "kill-after") void action();
+    if (this.mode === "kill-after") begin(action);
     process.kill(process.pid, "SIGKILL");
     throw new Error("not reached: the process is dead");
   }
+}
+
+/** Begins an action; one that fails at once has been begun too. */
+function begin(action: () => unknown): void {
+  try {
+    void action();
+  } catch {}
 }

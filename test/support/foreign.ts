@@ -35,7 +35,7 @@ export function clearBed(bed: Bed): void {
 
 function removeObject(path: string, isOnBtrfs: boolean): void {
   if (isOnBtrfs) removeSubvolumes(path);
-  if (existsSync(path) || !isOnBtrfs) rmSync(path, { recursive: true, force: true });
+  rmSync(path, { recursive: true, force: true });
 }
 
 function removeSubvolumes(path: string): void {

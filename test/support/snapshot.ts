@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join, relative } from "node:path";
+import { NO_ATTRIBUTES, unlessErrno } from "../../src/system/errno.ts";
 import { findStatus } from "../../src/system/files.ts";
 import { getAttribute } from "../../src/system/libc.ts";
 import { listLoopDevices } from "../../src/system/loop.ts";
@@ -38,7 +39,7 @@ function describe(path: string): string {
   const status = findStatus(path);
   if (!status) return "gone";
   const attributes = ["trusted.mosaic.volume", "trusted.mosaic.parent"].map(
-    (name) => getAttribute(path, name) ?? "",
+    (name) => unlessErrno(NO_ATTRIBUTES, () => getAttribute(path, name)) ?? "",
   );
   const content = status.isFile() && status.size < 4096n ? readFileSync(path, "latin1") : "";
   const link = status.isSymbolicLink() ? readlinkSync(path) : "";

@@ -1,6 +1,7 @@
 import { quote } from "../../base/errors.ts";
 import { checkLocation } from "../../location/check.ts";
 import type { Finding } from "../../location/finding.ts";
+import { isLockedPath } from "../../location/locks.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import type { Store } from "../../location/store.ts";
 import { listVolumes } from "../../location/volumes.ts";
@@ -11,6 +12,7 @@ import { isFrozen } from "../../system/mounting.ts";
 import { isAtOrBelow, type Mount, pathFromHere, readAllMounts } from "../../system/mounts.ts";
 import { shellQuote } from "../../system/steps.ts";
 import { findLastingHolders } from "./holders.ts";
+import { resizeImage } from "./resize.ts";
 
 /** What is wrong with the images of a location and with their devices, beside what can be wrong in every location. */
 export async function* checkImages(store: Store): AsyncGenerator<Finding> {
@@ -48,22 +50,25 @@ async function* checkImage(
   devices: readonly LoopDevice[],
   mounts: readonly Mount[],
 ): AsyncGenerator<Finding> {
-  const status = findStatus(`${store.location.path}/${record.storedName}`);
-  if (!status) return;
-  yield* checkSize(record, Number(status.size));
+  const path = `${store.location.path}/${record.storedName}`;
+  const status = findStatus(path);
+  // A command that is at work on it makes devices, freezes and thaws.
+  if (!status || isLockedPath(path)) return;
+  yield* checkSize(store, record, Number(status.size));
   const own = devices.filter((device) => device.file === toFileKey(status.dev, status.ino));
   if (own.length > 1) yield describeTwoDevices(record, own);
   for (const device of own)
     yield* checkDevice(record, device, findDeviceMounts(device.path, device.number, mounts));
 }
 
-function* checkSize(record: VolumeRecord, sizeBytes: number): Generator<Finding> {
+function* checkSize(store: Store, record: VolumeRecord, sizeBytes: number): Generator<Finding> {
   if (record.sizeBytes === sizeBytes) return;
   yield {
     code: "size-differs",
     severity: "problem",
     subject: record.name,
     message: `its record says ${record.sizeBytes} bytes, its image has ${sizeBytes}: a resize was cut off`,
+    repair: async () => void (await resizeImage(store, record, sizeBytes, { shrink: false })),
   };
 }
 
@@ -83,15 +88,13 @@ async function* checkDevice(
   device: LoopDevice,
   mounts: readonly Mount[],
 ): AsyncGenerator<Finding> {
-  const [mount] = mounts;
-  if (mount) {
-    if (isFrozen(mount)) yield describeFrozen(record, mount);
-    return;
-  }
-  if (!device.autoclear) return;
+  const frozen = mounts.find((mount) => isFrozen(mount));
+  if (frozen) yield describeFrozen(record, frozen);
+  if (mounts.length > 0 || !device.autoclear) return;
   const holders = await findLastingHolders(device);
-  // Gone meanwhile, as it should.
-  if (!listLoopDevices().some(({ diskseq }) => diskseq === device.diskseq)) return;
+  const current = listLoopDevices().find(({ diskseq }) => diskseq === device.diskseq);
+  // Gone meanwhile as it should, or mounted or kept by a command that came to its end.
+  if (!current?.autoclear || holders.some(({ kind }) => kind === "mount")) return;
   const users = holders.map(describeHolder).join("; ");
   yield {
     code: "stale-device",

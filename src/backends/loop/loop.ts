@@ -1,20 +1,16 @@
-import { fstatSync } from "node:fs";
+import { fstatSync, statfsSync } from "node:fs";
 import { MosaicError, quote } from "../../base/errors.ts";
-import {
-  FILESYSTEM_NAMES,
-  type FilesystemName,
-  filesystemOf,
-  isFilesystemName,
-} from "../../filesystems/registry.ts";
+import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
 import { adoptVolume, publishVolume } from "../../location/changes.ts";
 import { locationMembers } from "../../location/core.ts";
 import type { Form } from "../../location/form.ts";
-import { openLocation } from "../../location/location.ts";
+import { type Location, openLocation } from "../../location/location.ts";
 import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import type { Store } from "../../location/store.ts";
 import { probeFilesystem } from "../../system/blkid.ts";
-import { closeFd, makeSparseFile, removeFile } from "../../system/files.ts";
+import { calling } from "../../system/errno.ts";
+import { closeFd, findStatus, makeSparseFile, removeFile } from "../../system/files.ts";
 import { canShareBlocks } from "../../system/reflink.ts";
 import type { Steps } from "../../system/steps.ts";
 import type { Backend, BackendContext } from "../backend.ts";
@@ -22,9 +18,12 @@ import { checkImages } from "./check.ts";
 import { cloneImage } from "./clone.ts";
 import { blockAccess } from "./devices.ts";
 import { findImageHolders, surveyImages } from "./holders.ts";
+import { resizeImage } from "./resize.ts";
 import { statImage } from "./stat.ts";
 
 const SIZE_STEP_BYTES = 4096;
+/** The ftruncate of Bun 1.4 takes less than this. */
+const TRUNCATE_MAX_BYTES = 2 ** 52;
 
 /** Volumes are raw sparse image files; clones share their blocks where the filesystem below can do that. */
 export function openLoop(context: BackendContext): Backend {
@@ -36,7 +35,7 @@ export function openLoop(context: BackendContext): Backend {
       kinds: ["fs", "disk"],
       sizeIsRequired: true,
       sizeStepBytes: SIZE_STEP_BYTES,
-      sizeMaxBytes: Number.MAX_SAFE_INTEGER - (SIZE_STEP_BYTES - 1),
+      sizeMaxBytes: findLargestFile(location),
       filesystems: Object.fromEntries(
         FILESYSTEM_NAMES.map((name) => [name, filesystemOf(name).minimumBytes]),
       ),
@@ -49,6 +48,7 @@ export function openLoop(context: BackendContext): Backend {
     stat: (address) => statImage(store, address),
     check: () => checkImages(store),
     block: blockAccess(store),
+    resize: (address, sizeBytes, options) => resizeImage(store, address, sizeBytes, options),
     ...(canShareBlocks(location.fd, location.filesystemMagic) && {
       clone: (origin, makeRecord) => cloneImage(store, origin, makeRecord),
     }),
@@ -59,10 +59,24 @@ const imageForm: Form = {
   backend: "loop",
   description: "an image file",
   matches: (status) => status.isFile() && status.nlink === 1n,
-  kindOf: async (steps, path) => ((await findKnownFilesystem(steps, path)) ? "fs" : "disk"),
+  async kindOf(steps, path) {
+    if (!isWholeSectors(Number(findStatus(path)?.size ?? 0))) return undefined;
+    return (await isOneFilesystem(steps, path)) ? "fs" : "disk";
+  },
   holders: findImageHolders,
   remove: (steps, path) => removeFile(steps, path),
 };
+
+/** ext4 counts the blocks of a file in 32 bits; the other filesystems hold more than can be said here. */
+function findLargestFile({ path, filesystemMagic }: Location): number {
+  const EXT4_MAGIC = 0xef53;
+  const blocks = 2 ** 32 - 1;
+  const largest =
+    filesystemMagic === EXT4_MAGIC
+      ? blocks * calling("statfs", path, () => statfsSync(path)).bsize
+      : TRUNCATE_MAX_BYTES - 1;
+  return largest - (largest % SIZE_STEP_BYTES);
+}
 
 async function createImage(steps: Steps, record: VolumeRecord, operation: Operation): Promise<void> {
   const fd = await makeSparseFile(steps, operation.volumePath, record.sizeBytes ?? 0);
@@ -71,9 +85,19 @@ async function createImage(steps: Steps, record: VolumeRecord, operation: Operat
   await filesystemOf(record.filesystem).make(steps, operation.volumePath, operation.fd);
 }
 
-async function findKnownFilesystem(steps: Steps, path: string): Promise<FilesystemName | undefined> {
-  const type = (await probeFilesystem(steps, path))?.type;
-  return type !== undefined && isFilesystemName(type) ? type : undefined;
+function isWholeSectors(sizeBytes: number): boolean {
+  return sizeBytes > 0 && sizeBytes % 512 === 0;
+}
+
+/** Whether an image holds a filesystem that mosaic knows; blkid fails where it finds two of them. */
+async function isOneFilesystem(steps: Steps, path: string): Promise<boolean> {
+  try {
+    const type = (await probeFilesystem(steps, path))?.type;
+    return type !== undefined && isFilesystemName(type);
+  } catch (thrown) {
+    if (thrown instanceof MosaicError && thrown.code === "TOOL_FAILED") return false;
+    throw thrown;
+  }
 }
 
 async function examineImage(
@@ -83,7 +107,7 @@ async function examineImage(
   fd: number,
 ): Promise<VolumeRecord> {
   const { size } = fstatSync(fd);
-  if (size === 0 || size % 512 !== 0) {
+  if (!isWholeSectors(size)) {
     throw new MosaicError(
       "UNSUPPORTED",
       `${quote(path)} has ${size} bytes: an image is a whole number of sectors of 512 bytes`,

@@ -7,12 +7,23 @@ import type { Steps } from "../system/steps.ts";
 
 const DEADLINE_MS = 30_000;
 
-/** Replays the log of the filesystem in a staged image: only the kernel can, by a mount that nobody else sees. */
-export async function replayLog(
+/** Replays the log of the filesystem in an image of which there is no device: only the kernel can, by a mount. */
+export function replayLog(
   steps: Steps,
   filesystem: string,
   path: string,
   flags: readonly string[],
+): Promise<void> {
+  return whileMounted(steps, filesystem, path, flags, async () => {});
+}
+
+/** Runs `action` while the filesystem in an image, of which there is no device, has a mount that nobody else sees. */
+export async function whileMounted(
+  steps: Steps,
+  filesystem: string,
+  path: string,
+  flags: readonly string[],
+  action: (mountFd: number) => Promise<void>,
 ): Promise<void> {
   const fd = openPath(path, constants.O_RDWR);
   try {
@@ -27,7 +38,11 @@ export async function replayLog(
         flags,
       };
       const mountFd = await openDeviceMount(steps, mount);
-      if (!steps.planning) closeFd(mountFd);
+      try {
+        await action(mountFd);
+      } finally {
+        if (!steps.planning) closeFd(mountFd);
+      }
     } finally {
       loop.close();
     }

@@ -1,16 +1,19 @@
-import { MosaicError, quote } from "../base/errors.ts";
-import { adoptVolume, publishVolume } from "../location/changes.ts";
+import { MosaicError, quote } from "../../base/errors.ts";
+import { adoptVolume, publishVolume } from "../../location/changes.ts";
+import { checkLocation } from "../../location/check.ts";
 import {
   directoryAccess,
   findDirectoryHolders,
   locationMembers,
   statDirectory,
   surveyDirectories,
-} from "../location/core.ts";
-import type { Form } from "../location/form.ts";
-import { type Location, openLocation } from "../location/location.ts";
-import type { Store } from "../location/store.ts";
-import { lockVolume, type VolumeAddress } from "../location/volumes.ts";
+} from "../../location/core.ts";
+import type { Form } from "../../location/form.ts";
+import { type Location, openLocation } from "../../location/location.ts";
+import type { Operation } from "../../location/operation.ts";
+import type { VolumeRecord } from "../../location/record.ts";
+import type { Store } from "../../location/store.ts";
+import { lockVolume, type VolumeAddress } from "../../location/volumes.ts";
 import {
   BTRFS_MAGIC,
   createSubvolume,
@@ -19,10 +22,12 @@ import {
   listNestedSubvolumes,
   setReadOnlySubvolume,
   snapshotSubvolume,
-} from "../system/btrfs.ts";
-import { closeFd, setMode } from "../system/files.ts";
-import type { Steps } from "../system/steps.ts";
-import { type Backend, type BackendContext, TREE_LIMITS } from "./backend.ts";
+} from "../../system/btrfs.ts";
+import { closeFd, setMode } from "../../system/files.ts";
+import { limitSubvolume, type QuotaMode, readQgroup } from "../../system/qgroups.ts";
+import type { Steps } from "../../system/steps.ts";
+import { type Backend, type BackendContext, TREE_LIMITS } from "../backend.ts";
+import { checkQuota, findQuotaObstacle, resizeSubvolume } from "./quota.ts";
 
 const SUBVOLUME_INODE = 256n;
 
@@ -35,25 +40,50 @@ export function openBtrfs(context: BackendContext): Backend {
   }
   const { steps } = context;
   const store: Store = { ...context, location, form: subvolumeForm(location) };
+  const quota = context.quota as QuotaMode | undefined;
+  const sizeObstacle = quota && findQuotaObstacle(location, quota);
+  /** Limits a volume that is being built. */
+  const limit = async ({ sizeBytes }: VolumeRecord, operation: Operation) => {
+    if (quota === undefined || sizeBytes === null) return;
+    if (sizeObstacle) throw sizeObstacle;
+    await limitSubvolume(steps, operation.volumePath, sizeBytes, operation.fd);
+  };
   return {
     ...locationMembers(store),
+    sizeObstacle,
+    ...(quota && {
+      check: async function* () {
+        yield* checkLocation(store);
+        yield* checkQuota(store, quota);
+      },
+    }),
+    ...(quota &&
+      !sizeObstacle && {
+        resize: (address, sizeBytes, options) => resizeSubvolume(store, address, sizeBytes, options),
+      }),
     limits: TREE_LIMITS,
     create: (record) =>
       publishVolume(store, record, async (operation) => {
         await createSubvolume(steps, operation.volumePath, operation.fd);
         await setMode(steps, operation.volumePath, 0o700);
+        await limit(record, operation);
       }),
-    adopt: (record) => adoptVolume(store, record, async () => record),
+    adopt: (record) =>
+      adoptVolume(store, record, async (_path, fd) => ({
+        ...record,
+        sizeBytes: record.sizeBytes ?? (quota ? (readQgroup(fd)?.limitBytes ?? null) : null),
+      })),
     survey: () => surveyDirectories(location),
-    stat: (address) => statDirectory(store, address),
+    stat: (address) => statDirectory(store, address, (fd) => readQgroup(fd)?.limitBytes ?? null),
     directory: directoryAccess(store),
     async clone(origin, makeRecord) {
       const volume = await lockOrigin(store, origin);
       try {
         const record = makeRecord(volume.record);
-        await publishVolume(store, record, (operation) =>
-          snapshotSubvolume(steps, volume.path, operation.volumePath, operation.fd),
-        );
+        await publishVolume(store, record, async (operation) => {
+          await snapshotSubvolume(steps, volume.path, operation.volumePath, operation.fd);
+          await limit(record, operation);
+        });
         return record;
       } finally {
         volume.close();

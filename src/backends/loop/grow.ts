@@ -1,0 +1,130 @@
+import { constants, fstatSync, openSync, statfsSync } from "node:fs";
+import { MosaicError } from "../../base/errors.ts";
+import type { Filesystem } from "../../filesystems/filesystem.ts";
+import { whileMounted } from "../../filesystems/whilemounted.ts";
+import { requireUnheld } from "../../location/changes.ts";
+import { Deferred } from "../../location/deferred.ts";
+import type { Store } from "../../location/store.ts";
+import type { LockedVolume } from "../../location/volumes.ts";
+import { calling } from "../../system/errno.ts";
+import { closeFd, setFileSize } from "../../system/files.ts";
+import { findDeviceMounts } from "../../system/holders.ts";
+import { type LoopDevice, updateCapacity } from "../../system/loop.ts";
+import { isFrozen, openDeviceMount } from "../../system/mounting.ts";
+import type { Steps } from "../../system/steps.ts";
+import { findLastingHolders, settleDevice } from "./holders.ts";
+
+/**
+ * Grows an image where it is, also in use: the file, then its device, then the filesystem, each only as far as it has not
+ * come yet. False when the filesystem cannot grow in this way, and nothing uses the image: then it is as it was.
+ */
+export async function growImage(
+  store: Store,
+  volume: LockedVolume,
+  filesystem: Filesystem | undefined,
+  sizeBytes: number,
+): Promise<boolean> {
+  const { steps } = store;
+  const device = await settleDevice(volume.fd);
+  if (device && filesystem) await requireGrowable(volume, device);
+  await using undo = new Deferred();
+  await growFile(steps, volume, device, sizeBytes, undo);
+  if (device) await updateCapacity(steps, device, sizeBytes);
+  try {
+    if (filesystem) await growInside(steps, volume, filesystem, device, sizeBytes, undo);
+  } catch (thrown) {
+    if (!isDenied(thrown)) throw thrown;
+    if (!device && filesystem?.resizeCopy) return false;
+    const advice = "growing it in use needs CAP_SYS_RESOURCE: unmount and detach it first";
+    throw new MosaicError("PERMISSION_DENIED", `${(thrown as Error).message}; ${advice}`, {}, thrown);
+  }
+  undo.cancel();
+  return true;
+}
+
+/** Growing the filesystem means mounting it: not where somebody has the device for himself. */
+async function requireGrowable({ record }: LockedVolume, device: LoopDevice): Promise<void> {
+  const mounts = findDeviceMounts(device.path, device.number);
+  if (mounts.length === 0) requireUnheld(record, await findLastingHolders(device));
+  const isReadOnly = device.readOnly || mounts.some((mount) => mount.superOptions.includes("ro"));
+  const [mount] = mounts;
+  if (!isReadOnly && !(mount && isFrozen(mount))) return;
+  const why = isReadOnly ? "it is in use read-only: unmount it first" : "its filesystem is frozen";
+  throw new MosaicError("BUSY", why, { name: record.name, device: device.path });
+}
+
+async function growFile(
+  steps: Steps,
+  volume: LockedVolume,
+  device: LoopDevice | undefined,
+  sizeBytes: number,
+  undo: Deferred,
+): Promise<void> {
+  const { size } = calling("fstat", volume.path, () => fstatSync(volume.fd));
+  if (size === sizeBytes) return;
+  const setSize = async (bytes: number) => {
+    const path = `/proc/self/fd/${volume.fd}`;
+    const fd = calling("open", volume.path, () => openSync(path, constants.O_RDWR));
+    try {
+      await setFileSize(steps, volume.path, fd, bytes);
+    } finally {
+      closeFd(fd);
+    }
+  };
+  // Also where the step itself fails: the file may have grown all the same.
+  undo.defer(async () => {
+    await setSize(size);
+    if (device) await updateCapacity(steps, device, size);
+  });
+  await setSize(sizeBytes);
+}
+
+async function growInside(
+  steps: Steps,
+  volume: LockedVolume,
+  filesystem: Filesystem,
+  device: LoopDevice | undefined,
+  sizeBytes: number,
+  undo: Deferred,
+): Promise<void> {
+  const grow = (mountFd: number) => growMounted(steps, filesystem, mountFd, sizeBytes, undo);
+  if (!device) return whileMounted(steps, filesystem.name, volume.path, [], grow);
+  const mount = {
+    filesystem: filesystem.name,
+    device: device.path,
+    readOnly: false,
+    filesystemReadOnly: false,
+    restricted: true,
+  };
+  const mountFd = await openDeviceMount(steps, mount);
+  try {
+    await grow(mountFd);
+  } finally {
+    if (!steps.planning) closeFd(mountFd);
+  }
+}
+
+/** A filesystem that has grown, if only in part, needs the larger image, which is then no longer taken back. */
+async function growMounted(
+  steps: Steps,
+  filesystem: Filesystem,
+  mountFd: number,
+  sizeBytes: number,
+  undo: Deferred,
+): Promise<void> {
+  if (steps.planning) return filesystem.grow(steps, mountFd, sizeBytes);
+  const root = `/proc/self/fd/${mountFd}/.`;
+  // A mount's descriptor takes no ioctl, that of its root does.
+  const rootFd = calling("open", root, () => openSync(root, constants.O_RDONLY | constants.O_DIRECTORY));
+  const before = statfsSync(root).blocks;
+  try {
+    await filesystem.grow(steps, rootFd, sizeBytes);
+  } finally {
+    if (statfsSync(root).blocks > before) undo.cancel();
+    closeFd(rootFd);
+  }
+}
+
+function isDenied(thrown: unknown): boolean {
+  return thrown instanceof MosaicError && thrown.code === "PERMISSION_DENIED";
+}

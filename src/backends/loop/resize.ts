@@ -1,0 +1,130 @@
+import { constants, fstatSync, openSync } from "node:fs";
+import { MosaicError } from "../../base/errors.ts";
+import { formatSize } from "../../base/size.ts";
+import type { Filesystem } from "../../filesystems/filesystem.ts";
+import { filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
+import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "../../location/record.ts";
+import { replaceVolume } from "../../location/replace.ts";
+import type { Store } from "../../location/store.ts";
+import { type LockedVolume, lockVolume, type VolumeAddress } from "../../location/volumes.ts";
+import { calling } from "../../system/errno.ts";
+import {
+  closeFd,
+  makeSparseFile,
+  setFileSize,
+  shareBlocks,
+  syncPath,
+  writeAttribute,
+} from "../../system/files.ts";
+import { canShareBlocks } from "../../system/reflink.ts";
+import { runTool } from "../../system/runner.ts";
+import type { ResizeOptions } from "../backend.ts";
+import { growImage } from "./grow.ts";
+
+const COPY_DEADLINE_MS = 24 * 3600 * 1000;
+
+/** Gives an image another size: it grows where it is, and becomes smaller as a copy that takes its place. */
+export async function resizeImage(
+  store: Store,
+  address: VolumeAddress,
+  sizeBytes: number,
+  { shrink }: ResizeOptions,
+): Promise<VolumeRecord> {
+  const volume = await lockVolume(store, address);
+  try {
+    const filesystem = findFilesystem(volume.record);
+    const record: VolumeRecord = { ...volume.record, sizeBytes };
+    if (sizeBytes < calling("fstat", volume.path, () => fstatSync(volume.fd)).size) {
+      const shrinkable = requireShrinkable(volume, filesystem, sizeBytes, shrink);
+      await resizeAside(store, volume, record, shrinkable);
+    } else if (await growImage(store, volume, filesystem, sizeBytes)) await recordSize(store, volume, record);
+    else await resizeAside(store, volume, record, filesystem as Filesystem);
+    return record;
+  } finally {
+    volume.close();
+  }
+}
+
+function findFilesystem({ filesystem }: VolumeRecord): Filesystem | undefined {
+  return filesystem !== null && isFilesystemName(filesystem) ? filesystemOf(filesystem) : undefined;
+}
+
+function requireShrinkable(
+  { record, fd }: LockedVolume,
+  filesystem: Filesystem | undefined,
+  sizeBytes: number,
+  isAllowed: boolean,
+): Filesystem {
+  const details = { name: record.name, sizeBytes };
+  if (!filesystem?.resizeCopy) {
+    const why = filesystem
+      ? `${filesystem.name} cannot shrink: make a smaller volume and copy the files`
+      : "it is a disk, and how much of it is used is not known here";
+    throw new MosaicError("UNSUPPORTED", `it cannot become smaller: ${why}`, details);
+  }
+  if (!isAllowed) {
+    const now = formatSize(fstatSync(fd).size);
+    throw new MosaicError(
+      "INVALID_ARGUMENT",
+      `it has ${now}, and becomes smaller only with --shrink`,
+      details,
+    );
+  }
+  if (sizeBytes >= filesystem.minimumBytes) return filesystem;
+  const message = `invalid size ${formatSize(sizeBytes)}: ${filesystem.name} needs at least ${formatSize(filesystem.minimumBytes)}`;
+  throw new MosaicError("INVALID_ARGUMENT", message, { ...details, minimumBytes: filesystem.minimumBytes });
+}
+
+async function recordSize({ steps }: Store, volume: LockedVolume, record: VolumeRecord): Promise<void> {
+  if (volume.record.sizeBytes === record.sizeBytes) return;
+  await writeAttribute(steps, volume.path, RECORD_ATTRIBUTE, formatRecord(record));
+  await syncPath(steps, volume.path);
+}
+
+/** What the tools do to a filesystem that is not mounted cannot be cut off without harm: so they do it to a copy. */
+async function resizeAside(
+  store: Store,
+  volume: LockedVolume,
+  record: VolumeRecord,
+  filesystem: Filesystem,
+): Promise<void> {
+  const { steps } = store;
+  const sizeBytes = Number(record.sizeBytes);
+  await replaceVolume(store, volume, record, async ({ volumePath, fd: lockFd }) => {
+    await copyImage(store, volume, volumePath, lockFd);
+    const current = fstatSync(volume.fd).size;
+    if (sizeBytes > current) await truncateCopy(store, volumePath, sizeBytes);
+    await filesystem.resizeCopy?.(steps, volumePath, sizeBytes, lockFd);
+    if (sizeBytes < current) await truncateCopy(store, volumePath, sizeBytes);
+  });
+}
+
+async function copyImage(
+  { steps, location }: Store,
+  volume: LockedVolume,
+  path: string,
+  lockFd: number,
+): Promise<void> {
+  if (!canShareBlocks(location.fd, location.filesystemMagic)) {
+    const args = ["--reflink=never", "--sparse=always", "--", volume.path, path];
+    await runTool(steps, "cp", args, { fds: [lockFd], deadlineMs: COPY_DEADLINE_MS });
+    return;
+  }
+  const fd = await makeSparseFile(steps, path, 0);
+  try {
+    await shareBlocks(steps, volume.path, volume.fd, path, fd);
+  } finally {
+    if (!steps.planning) closeFd(fd);
+  }
+}
+
+async function truncateCopy({ steps }: Store, path: string, sizeBytes: number): Promise<void> {
+  const fd = steps.planning
+    ? -1
+    : calling("open", path, () => openSync(path, constants.O_RDWR | constants.O_NOFOLLOW));
+  try {
+    await setFileSize(steps, path, fd, sizeBytes);
+  } finally {
+    if (!steps.planning) closeFd(fd);
+  }
+}
