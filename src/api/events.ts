@@ -1,9 +1,9 @@
-import { constants, fstatSync, ftruncateSync, openSync, readSync, renameSync, writeSync } from "node:fs";
+import { constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling } from "../system/errno.ts";
 import { closeFd, findStatus } from "../system/files.ts";
 import { tryLock } from "../system/libc.ts";
-import { makeRunDirectory, runDirectoryOf } from "../system/rundir.ts";
+import { keepOldRunFile, makeRunDirectory, replaceRunFile, runDirectoryOf } from "../system/rundir.ts";
 
 // What happens to the volumes of a location, told to every process that wants to know: a bounded file of JSON lines under
 // /run, which a reboot makes void. Whoever changes something appends a line; losing one is never a reason to fail.
@@ -107,26 +107,14 @@ function appendLine(path: string, fd: number, event: Omit<Event, "seq" | "time">
   const line = Buffer.from(`${JSON.stringify({ seq, time: new Date().toISOString(), ...event })}\n`);
   const { size } = fstatSync(fd);
   if (size + line.length > FILE_MAX_BYTES) {
-    startAnew(path, line);
+    // Readers find the full one beside the new one.
+    keepOldRunFile(path);
+    replaceRunFile(path, line.toString());
     return;
   }
   const written = calling("write", path, () => writeSync(fd, line));
   // A line that was cut by a full filesystem would swallow the next one.
   if (written < line.length) calling("ftruncate", path, () => ftruncateSync(fd, size));
-}
-
-/** A new file with this line takes the place of the full one, which readers find beside it. */
-function startAnew(path: string, line: Buffer): void {
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
-  const next = `${path}.new`;
-  const fd = calling("open", next, () => openSync(next, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600));
-  try {
-    calling("write", next, () => writeSync(fd, line));
-  } finally {
-    closeFd(fd);
-  }
-  calling("rename", path, () => renameSync(path, `${path}.old`));
-  calling("rename", next, () => renameSync(next, path));
 }
 
 function readLast(path: string, fd: number): Event | undefined {

@@ -1,9 +1,9 @@
-import { constants, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling, unlessErrno } from "../system/errno.ts";
 import { closeFd, findStatus, openDirectory } from "../system/files.ts";
 import { tryLock } from "../system/libc.ts";
-import { makeRunDirectory, runDirectoryOf } from "../system/rundir.ts";
+import { makeRunDirectory, replaceRunFile, runDirectoryOf } from "../system/rundir.ts";
 
 // Jobs outlive the answer to the call that started them, and their results the process that ran them: each is a directory
 // below /run with its state, whose flock the process that runs it holds. A free lock under a state that is not an end
@@ -168,19 +168,10 @@ function readState(path: string): Job | undefined {
   }
 }
 
-/** A reader finds the old state or the new one, never a part. */
 function writeState(path: string, job: Job): void {
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
   const text = JSON.stringify(job);
-  const kept = text.length > STATE_MAX_BYTES ? JSON.stringify({ ...job, result: null }) : text;
-  const next = `${path}/state.new`;
-  const fd = calling("open", next, () => openSync(next, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600));
-  try {
-    const bytes = Buffer.from(kept);
-    for (let written = 0; written < bytes.length; )
-      written += calling("write", next, () => writeSync(fd, bytes, written));
-  } finally {
-    closeFd(fd);
-  }
-  calling("rename", next, () => renameSync(next, `${path}/state`));
+  replaceRunFile(
+    `${path}/state`,
+    text.length > STATE_MAX_BYTES ? JSON.stringify({ ...job, result: null }) : text,
+  );
 }

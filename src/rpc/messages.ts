@@ -33,16 +33,22 @@ export type Message =
   | { readonly isBatch: false; readonly items: readonly [Item] }
   | { readonly isBatch: true; readonly items: readonly Item[] };
 
-/** The numbers of the specification. */
+/** The specification's number for what is no JSON. */
 export const PARSE_ERROR = -32700;
+/** The specification's number for what is no request. */
 export const INVALID_REQUEST = -32600;
+/** The specification's number for a method that is not there. */
 export const METHOD_NOT_FOUND = -32601;
+/** The specification's number for params that the method does not take. */
 export const INVALID_PARAMS = -32602;
+/** The specification's number for a fault of the server itself. */
 export const INTERNAL_ERROR = -32603;
 
-/** The limits of what a message may be. */
+/** The most items of a batch. */
 export const BATCH_MAX = 256;
+/** The longest id that is a string, in bytes. */
 export const ID_MAX_BYTES = 256;
+/** The longest name of a method, in bytes. */
 export const METHOD_MAX_BYTES = 128;
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });

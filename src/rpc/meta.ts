@@ -16,6 +16,7 @@ export interface Meta {
 
 /** The versions of the protocol that the server speaks. */
 export const PROTOCOLS = [1];
+/** The longest request key, in bytes. */
 export const REQUEST_KEY_MAX_BYTES = 128;
 const TIMEOUT_MAX_MS = 2 ** 31 - 1;
 

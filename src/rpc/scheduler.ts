@@ -1,7 +1,8 @@
 import { MosaicError } from "../base/errors.ts";
 
-/** How many calls work at a time, and how many wait. */
+/** How many calls work at a time. */
 export const RUNNING_MAX = 32;
+/** How many calls wait for their turn. */
 export const QUEUED_MAX = 256;
 
 /** A call's turn: it begins when `ready` resolves, and ends with `end`, also when it never began. */

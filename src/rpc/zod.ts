@@ -1,4 +1,14 @@
 // The words of the schemas of methods, see src/api/zod.ts.
 
 export { array, extend, maxLength, minimum, nullable, number, omit, record, required } from "zod/mini";
-export * from "../api/zod.ts";
+export {
+  boolean,
+  enum,
+  int,
+  minLength,
+  optional,
+  positive,
+  strictObject,
+  string,
+  unknown,
+} from "../api/zod.ts";

@@ -1,7 +1,7 @@
-import { mkdirSync } from "node:fs";
+import { constants, linkSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling } from "./errno.ts";
-import { findStatus } from "./files.ts";
+import { closeFd, findStatus } from "./files.ts";
 
 /** Where what a reboot makes void is kept. */
 const RUN_DIRECTORY = "/run/mosaic";
@@ -19,6 +19,28 @@ export function makeRunDirectory(path: string): void {
     .split("/")
     .filter((name) => name !== "");
   for (let depth = 0; depth <= below.length; depth++) makeOwn([top, ...below.slice(0, depth)].join("/"));
+}
+
+/** Gives a file below /run this content: a reader finds the old one or the new one, never a part. */
+export function replaceRunFile(path: string, text: string): void {
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
+  const next = `${path}.new`;
+  const fd = calling("open", next, () => openSync(next, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600));
+  try {
+    const bytes = Buffer.from(text);
+    for (let written = 0; written < bytes.length; )
+      written += calling("write", next, () => writeSync(fd, bytes, written));
+  } finally {
+    closeFd(fd);
+  }
+  calling("rename", next, () => renameSync(next, path));
+}
+
+/** Keeps a file below /run under the name of the old one too, so that its own name can be given to a new one. */
+export function keepOldRunFile(path: string): void {
+  const old = `${path}.old`;
+  calling("unlink", old, () => rmSync(old, { force: true }));
+  calling("link", old, () => linkSync(path, old));
 }
 
 function makeOwn(path: string): void {
