@@ -112,7 +112,7 @@ const CHANGES: readonly [what: string, path: string, from: string | RegExp, to: 
     "an action whose function and schema differ",
     "src/api/actions.ts",
     "volume: z.string(), mountPoint: z.string(), readOnly: z.optional(z.boolean())",
-    "volume: z.string(), mountPoint: z.number(), readOnly: z.optional(z.boolean())",
+    "volume: z.string(), mountPoint: z.int(), readOnly: z.optional(z.boolean())",
     "src/api/actions.ts: TS2345",
   ],
 ];

@@ -40,10 +40,10 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
 
 const layerOf = (path: string) => (path.includes("/") ? (path.split("/")[0] ?? "") : "top");
 
-/** The files of ours that a file imports, by their paths below the source. */
+/** The files of ours that a file imports, by their paths below the source; files that it takes as texts are no code. */
 const importsOf = (file: SourceFile) =>
   file.imports
-    .filter((specifier) => specifier.startsWith("."))
+    .filter((specifier) => specifier.startsWith(".") && specifier.endsWith(".ts"))
     .map((specifier) => relative(ROOT, resolve(ROOT, dirname(file.path), specifier)));
 
 const filesWith = (pattern: RegExp) => FILES.filter(({ code }) => pattern.test(code)).map(({ path }) => path);
