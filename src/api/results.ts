@@ -6,13 +6,19 @@ import type { KernelFeature } from "../system/kernel.ts";
 
 // What the methods of a mosaic answer, as objects of JSON values.
 
-/** What a mosaic can do beyond making, mounting and dropping volumes, in the order in which `info` shows it. */
+/**
+ * What a mosaic can do beyond making, mounting and dropping volumes, in the order in which `info` shows it: clone volumes,
+ * make block devices of them, keep and change their sizes; migrate does not exist now.
+ */
 export type Feature = "clone" | "bdev" | "volsize" | "migrate";
 
 /** What `info` tells of a mosaic. */
 export interface MosaicInfo {
+  /** The mosaic's name. */
   readonly name: string;
+  /** The name of its backend. */
   readonly type: string;
+  /** Where the storage is, and the file that describes it: absolute paths. */
   readonly location: string;
   readonly config: string;
   readonly features: readonly Feature[];
@@ -102,7 +108,12 @@ export interface AdoptReport {
   readonly failed: readonly { readonly name: string; readonly error: MosaicError }[];
 }
 
-/** Where messages go that are no errors, one line each. */
+/**
+ * Where messages go that are no errors, one line each.
+ * @example
+ *   await using mosaic = await openMosaic("ct", { notify: (line) => console.error(line) });
+ *   await mosaic.createVolume("base", { kind: "fs", sizeBytes: 1024 ** 3 });
+ */
 export type Notify = (line: string) => void;
 
 /** A record with its use, and the name of its parent where `names` has its id. */
