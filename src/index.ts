@@ -11,13 +11,30 @@
 
 export { Mosaic } from "./api/mosaic.ts";
 export { type OpenOptions, openMosaic } from "./api/open.ts";
-export type { AdoptReport, Existence, Feature, MosaicInfo, Notify, VolumeInfo } from "./api/results.ts";
+export type {
+  AdoptReport,
+  CheckFinding,
+  CheckReport,
+  Existence,
+  Feature,
+  HostInfo,
+  MosaicInfo,
+  MosaicLimits,
+  Notify,
+  PackageInfo,
+  VolumeDetails,
+  VolumeInfo,
+} from "./api/results.ts";
 export { Volume } from "./api/volume.ts";
+export type { Space, VolumeStat } from "./backends/backend.ts";
 export { type ErrorCode, type ErrorDetails, MosaicError } from "./base/errors.ts";
 export type { StoredName, VolumeName } from "./base/names.ts";
 export { formatSize, parseSize } from "./base/size.ts";
+export type { FilesystemUse } from "./filesystems/filesystem.ts";
+export type { Finding } from "./location/finding.ts";
 export type { Kind, VolumeRecord } from "./location/record.ts";
 export type { Holder } from "./system/holders.ts";
+export type { KernelFeature } from "./system/kernel.ts";
 export {
   cancellableSteps,
   directSteps,

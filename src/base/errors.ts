@@ -24,7 +24,7 @@ export type ErrorDetails = Readonly<Record<string, unknown>>;
 /** The codes after which the same call may succeed without any change by the caller. */
 const RETRYABLE: ReadonlySet<ErrorCode> = new Set(["BUSY", "LOCKED", "NO_SPACE", "UNAVAILABLE"]);
 
-/** The one error class of mosaic. The message says what was tried, why it failed and what to do; `details` says the same as data. */
+/** The one error class of mosaic. The message says what was tried, why it failed and what to do; `details` says the same as data, `cause` is the error below it. */
 export class MosaicError extends Error {
   override readonly name = "MosaicError";
   /** What happened, one of the list. */

@@ -2,7 +2,7 @@ import type { Block } from "../api/manual.ts";
 
 // Text in columns, as the help and the documents have it. Widths and indents are counted in characters.
 
-const WIDTH = 100;
+const WIDTH = 102;
 /** How far lines that stay as they are stand to the right of a paragraph. */
 const SET_IN = 4;
 /** A term longer than this has a line of its own. */
@@ -57,23 +57,18 @@ export function widthAt(indent: number): number {
 }
 
 function layRow(term: string, words: readonly Block[], indent: number, column: number): string[] {
-  // In a row the lines that stay stand where its paragraphs do, which is far enough to the right.
+  // Lines that come first stand where the words do.
   const lines = words.flatMap((block, index) => [
-    ...(index === 0 || isRunOn(words[index - 1], block) ? [] : [""]),
-    ...(typeof block === "string" ? fillText(block, WIDTH - column) : block).map((line) =>
-      indentLine(line, column),
-    ),
+    ...(index > 0 ? [""] : []),
+    ...(typeof block !== "string" && index === 0
+      ? block.map((line) => indentLine(line, column))
+      : layBlocks([block], column)),
   ]);
   const head = indentLine(term, indent);
   const [first = ""] = lines;
   if (first === "") return [head];
   if (head.length >= column) return [head, ...lines];
   return [head.padEnd(column) + first.trimStart(), ...lines.slice(1)];
-}
-
-/** A single line and the text that goes on after it need no empty line between them. */
-function isRunOn(before: Block | undefined, block: Block): boolean {
-  return typeof block === "string" && typeof before === "object" && before.length === 1;
 }
 
 function indentLine(line: string, indent: number): string {

@@ -22,10 +22,7 @@ export const ADOPT: readonly [Use, Use] = [
     text: [
       "Restores the records in a saved answer of `list --json`, after a copy that lost them. An object that has its record is left as it is. One that fails does not stop the others, and the exit status is that of the first failure.",
     ],
-    prints: [
-      ["adopted: 1, unchanged: 1, failed: 0"],
-      'and a line "failed: NAME: REASON" for each that failed',
-    ],
+    prints: ['"adopted: 1, unchanged: 1, failed: 0", and a line "failed: NAME: REASON" for each that failed'],
     answer: {
       adopted: ["app"],
       unchanged: ["g/x"],

@@ -63,6 +63,7 @@ export const INFO: readonly [Use, Use] = [
       "Tells all about a volume: its record, its sizes, its clones and who holds it. It takes no lock. A size is shown as `list` shows it, with the bytes behind it.",
     ],
     prints: [
+      "one line for each:",
       [
         "name: web",
         "kind: fs",
@@ -113,8 +114,7 @@ export const INFO: readonly [Use, Use] = [
 export const HAVE: Use = {
   text: ["Tells whether there is a volume of this name. The exit status is 0 when there is none, too."],
   prints: [
-    "NAME exists: yes",
-    'or "NAME exists: no". When something foreign is in the name\'s place, a hint on standard error says how to make it a volume.',
+    '"NAME exists: yes" or "NAME exists: no". When something foreign is in the name\'s place, a hint on standard error says how to make it a volume.',
   ],
   answer: {
     name: "old",
