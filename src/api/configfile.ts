@@ -36,6 +36,11 @@ export function mosaicNameOf(path: string): string {
   return ending && file !== ending ? file.slice(0, -ending.length) : file;
 }
 
+/** The directory of configs that are said by name. */
+export function configDirectory(): string {
+  return resolvePath(process.env.MOSAIC_CONFIG_DIR || CONFIG_DIRECTORY);
+}
+
 function findConfigPath(said: string): string {
   if (said.startsWith("/") || said.startsWith(".")) return resolvePath(said);
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(said)) {
@@ -45,11 +50,10 @@ function findConfigPath(said: string): string {
       `Invalid name of a mosaic ${quote(said)}: letters, digits, '.', '_' and '-' are allowed${advice}`,
     );
   }
-  const directory = process.env.MOSAIC_CONFIG_DIR || CONFIG_DIRECTORY;
   const candidates = ["", ...CONFIG_ENDINGS]
     .map((ending) => `${said}${ending}`)
     .filter((file) => CONFIG_ENDINGS.some((ending) => file.endsWith(ending)));
-  const paths = candidates.map((file) => join(resolvePath(directory), file));
+  const paths = candidates.map((file) => join(configDirectory(), file));
   const found = paths.find((path) => findStatus(path));
   if (found) return found;
   throw new MosaicError("NOT_FOUND", `There is no mosaic ${quote(said)}: no ${paths.join(", ")}`, {
