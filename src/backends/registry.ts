@@ -36,7 +36,13 @@ export interface BackendRow {
 export const BACKENDS = {
   plain: {
     summary: "directories",
-    words: { volume: "a directory", kinds: "fs", clone: "no", device: "no", size: "no" },
+    words: {
+      volume: "a directory",
+      kinds: "fs",
+      clone: "no",
+      device: "no",
+      size: "with project quotas of ext4 or XFS",
+    },
     aliases: ["dir"],
     hasDefaultFilesystem: false,
     quotas: ["project"],
@@ -61,7 +67,13 @@ export const BACKENDS = {
   },
   btrfs: {
     summary: "btrfs subvolumes",
-    words: { volume: "a subvolume", kinds: "fs", clone: "yes, a snapshot", device: "no", size: "no" },
+    words: {
+      volume: "a subvolume",
+      kinds: "fs",
+      clone: "yes, a snapshot",
+      device: "no",
+      size: "with quotas of btrfs",
+    },
     aliases: [],
     hasDefaultFilesystem: false,
     quotas: ["simple", "qgroup"],

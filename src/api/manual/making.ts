@@ -82,19 +82,23 @@ export const DROP: Use = {
 /** The manual of resize. */
 export const RESIZE: Use = {
   text: [
-    "Gives a volume another size. It may grow while it is mounted or attached. It becomes smaller only with --shrink, while nobody uses it, and never below what is used in it.",
-    "What a killed run began is completed by the same command.",
+    "Gives a volume another size. It becomes smaller only with --shrink, and never below what is used in it. What a killed run began is completed by the same command.",
+    "A volume of type loop grows while it is mounted or attached, with the filesystem in it; one of kind fs that is attached and open in a program, but not mounted, does not. It becomes smaller only while nobody uses it, only with ext4 or btrfs inside, and as a copy that takes its place in one step: this needs room for the data that it holds, where the location cannot share blocks. ext4 in use grows only with CAP_SYS_RESOURCE, which root has outside of containers; ext4 not in use is grown as a copy without it.",
+    "For types plain and btrfs a size is a quota, which is changed while the volume is in use: see SIZES OF DIRECTORIES AND SUBVOLUMES in config.txt.",
   ],
   prints: ["nothing"],
   json: ["the record of the volume, with the new size"],
   errors: {
     NOT_FOUND: "no such volume.",
     INVALID_ARGUMENT: "the size cannot be, or it is smaller and --shrink is missing.",
-    BUSY: "it is to become smaller and is in use; by whom is said.",
+    BUSY: "it is to become smaller and is in use, and by whom is said; or it is in use read-only or frozen; or a program has its device open.",
     UNSUPPORTED:
       "the sizes of volumes are not kept here (info then has no volsize); or this volume cannot become smaller.",
+    PERMISSION_DENIED: "the kernel refuses to grow an ext4 in use: unmount and detach it first.",
     UNAVAILABLE: "the config asks for sizes to be kept, which this host cannot now, and why.",
-    NO_SPACE: "the filesystem of the location is full.",
-    TOOL_FAILED: "less than what is used in the volume was asked.",
+    NO_SPACE:
+      "the filesystem of the location is full, or has no room for the copy of a volume that becomes smaller.",
+    TOOL_FAILED:
+      "less than what is used in the volume was asked; the smallest size is said, and nothing has changed.",
   },
 };
