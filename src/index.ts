@@ -26,11 +26,12 @@ export type {
   VolumeInfo,
 } from "./api/results.ts";
 export { Volume } from "./api/volume.ts";
-export type { Space } from "./backends/backend.ts";
+export type { Space, VolumeStat } from "./backends/backend.ts";
 export { type ErrorCode, type ErrorDetails, MosaicError } from "./base/errors.ts";
 export type { StoredName, VolumeName } from "./base/names.ts";
 export { formatSize, parseSize } from "./base/size.ts";
 export type { FilesystemUse } from "./filesystems/filesystem.ts";
+export type { Finding } from "./location/finding.ts";
 export type { Kind, VolumeRecord } from "./location/record.ts";
 export type { Holder } from "./system/holders.ts";
 export type { KernelFeature } from "./system/kernel.ts";

@@ -23,6 +23,8 @@ export interface Argument {
   readonly isOptional?: boolean;
   /** Whether the text is the path of a JSON file, whose content is the value. */
   readonly isJsonFile?: boolean;
+  /** The words that a shell offers, beside choices; ":volumes", ":directories" and ":files" stand for all of them. */
+  readonly completes?: readonly string[];
   /** The value in its text; the text itself when absent. Throws INVALID_ARGUMENT. */
   readonly parse?: (text: string) => unknown;
 }
@@ -41,9 +43,8 @@ type Zod = typeof import("./zod.ts");
 
 /** One action. */
 export interface Action<Schema extends zod.ZodMiniType = zod.ZodMiniType> {
+  /** What it does, in one line; manual.ts has more. */
   readonly summary: string;
-  /** More of the help, in whole sentences. */
-  readonly details: string;
   /** Other words for the action. */
   readonly aliases?: readonly string[];
   /** The arguments by the names of their values, those by place in their order. */
@@ -67,11 +68,17 @@ function defineAction<Schema extends zod.ZodMiniType>(action: Action<Schema>): A
   return action as unknown as Action;
 }
 
-const VOLUME: Argument = { label: "VOLUME", summary: "the volume's name" };
-const MOUNTPOINT: Argument = { label: "MOUNTPOINT", summary: "an existing directory, no symbolic link" };
+const NAME: Argument = { label: "VOLUME", summary: "the volume's name" };
+const VOLUME: Argument = { ...NAME, completes: [":volumes"] };
+const MOUNTPOINT: Argument = {
+  label: "MOUNTPOINT",
+  summary: "an existing directory, no symbolic link",
+  completes: [":directories"],
+};
 const MOUNTED: Argument = {
   label: "{VOLUME|-}",
   summary: "the volume's name, or - for the mosaic's metadata",
+  completes: ["-", ":volumes"],
 };
 const KIND: Argument = {
   label: "{fs|disk}",
@@ -86,12 +93,17 @@ const METADATA = { volume: "-" };
 export const ACTIONS = {
   mount: defineAction({
     summary: "mount a volume, or the metadata, onto a directory",
-    details:
-      "A volume may be mounted in several places. FLAGS is a comma list of ro and rw; read-only means that nothing is written through the mount; where no device was there before, nothing at all. A device that a mount needs is made, and goes with the last mount.",
     arguments: {
       volume: MOUNTED,
       mountPoint: MOUNTPOINT,
-      readOnly: { label: "FLAGS", summary: "ro or rw", flag: "-o", isOptional: true, parse: parseMountFlags },
+      readOnly: {
+        label: "FLAGS",
+        summary: "ro or rw",
+        flag: "-o",
+        isOptional: true,
+        completes: ["ro", "rw"],
+        parse: parseMountFlags,
+      },
     },
     schema: (z) =>
       z.strictObject({ volume: z.string(), mountPoint: z.string(), readOnly: z.optional(z.boolean()) }),
@@ -105,8 +117,6 @@ export const ACTIONS = {
   }),
   umount: defineAction({
     summary: "unmount a volume, or the metadata, from a directory",
-    details:
-      "Only what is named is unmounted: something else at the mount point stays. Never lazily: when it is busy, the answer says who uses it.",
     arguments: { volume: MOUNTED, mountPoint: { ...MOUNTPOINT, summary: "where it is mounted" } },
     schema: (z) => z.strictObject({ volume: z.string(), mountPoint: z.string() }),
     methods: {
@@ -122,7 +132,6 @@ export const ACTIONS = {
   }),
   attach: defineAction({
     summary: "make a block device of a volume",
-    details: "Prints the line `Device: PATH`. The device stays until detach, also over mounts and umounts.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
     methods: { "volume.attach": { result: "device" } },
@@ -131,7 +140,6 @@ export const ACTIONS = {
   }),
   detach: defineAction({
     summary: "remove the block device of a volume",
-    details: "Refuses while the device is mounted or open, and says by whom.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
     methods: { "volume.detach": { result: "volume" } },
@@ -143,12 +151,10 @@ export const ACTIONS = {
   }),
   create: defineAction({
     summary: "make an empty volume",
-    details:
-      "SIZE is a whole number of bytes, or with K, M, G or T of powers of 1024. Where the backend cannot limit the size it may be left out; given, it is only recorded.",
     aliases: ["new"],
     arguments: {
       kind: KIND,
-      volume: VOLUME,
+      volume: NAME,
       sizeBytes: { label: "SIZE", summary: "such as 512M", isOptional: true, parse: parseSize },
     },
     schema: (z) =>
@@ -163,10 +169,8 @@ export const ACTIONS = {
   }),
   clone: defineAction({
     summary: "make a writable copy-on-write copy of a volume",
-    details:
-      "OLD may be mounted: the clone is then what a power cut at that moment would leave, with a filesystem UUID of its own.",
     arguments: {
-      origin: { label: "OLD", summary: "the volume to copy" },
+      origin: { label: "OLD", summary: "the volume to copy", completes: [":volumes"] },
       volume: { label: "NEW", summary: "the copy's name" },
     },
     schema: (z) => z.strictObject({ origin: z.string(), volume: z.string() }),
@@ -176,8 +180,6 @@ export const ACTIONS = {
   }),
   drop: defineAction({
     summary: "destroy a volume and all its data",
-    details:
-      "Volumes cloned from it are not affected. Refuses while it is mounted, attached or open anywhere, and says by whom.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
     methods: { "volume.drop": { result: "volume" } },
@@ -189,8 +191,6 @@ export const ACTIONS = {
   }),
   info: defineAction({
     summary: "tell what the mosaic can do, or all about a volume",
-    details:
-      "Prints the line `features:` with those it has of clone, bdev, volsize and migrate; then the limits, the space, and what of the host is used. With VOLUME: its record, its sizes, its clones and who holds it.",
     arguments: { volume: { ...VOLUME, isOptional: true } },
     schema: (z) => z.strictObject({ volume: z.optional(z.string()) }),
     methods: {
@@ -205,7 +205,6 @@ export const ACTIONS = {
   }),
   have: defineAction({
     summary: "tell whether a volume exists",
-    details: "Prints `NAME exists: yes` or `NAME exists: no`; the exit status is 0 both times.",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
     methods: { "volume.have": { result: "existence" } },
@@ -214,8 +213,6 @@ export const ACTIONS = {
   }),
   list: defineAction({
     summary: "list the volumes",
-    details:
-      "Prints a table: name, kind, size, the volume it was cloned from, its device, where it is mounted. With --json it is complete, and `adopt --from` can restore records from it.",
     arguments: {},
     schema: (z) => z.strictObject({}),
     methods: { "volume.list": { result: "list" } },
@@ -224,17 +221,16 @@ export const ACTIONS = {
   }),
   adopt: defineAction({
     summary: "make a foreign object a volume",
-    details:
-      "What lies at a volume's place without a valid record is foreign: not listed, never changed. adopt gives it a record. With --from it restores records from a saved `list --json` instead.",
     arguments: {
       kind: { ...KIND, isOptional: true },
-      volume: { ...VOLUME, isOptional: true },
+      volume: { ...NAME, isOptional: true },
       list: {
         label: "LIST.json",
         summary: "a saved answer of list --json",
         flag: "--from",
         isOptional: true,
         isJsonFile: true,
+        completes: [":files"],
       },
     },
     schema: (z) =>
@@ -263,8 +259,6 @@ export const ACTIONS = {
   }),
   resize: defineAction({
     summary: "give a volume another size",
-    details:
-      "A volume may grow while it is mounted. It becomes smaller only with --shrink, while nobody uses it, and never below what is used in it. What a killed run began is completed by the same command.",
     arguments: {
       volume: VOLUME,
       sizeBytes: { label: "SIZE", summary: "such as 2G", parse: parseSize },
@@ -289,8 +283,6 @@ export const ACTIONS = {
   }),
   check: defineAction({
     summary: "look for what is wrong with the mosaic and its host",
-    details:
-      "Prints a line for each finding; the exit status is 10 when one is a problem. Nothing is changed without --repair, which mends what can be mended without a loss and says so.",
     arguments: {
       repair: {
         label: "",

@@ -6,7 +6,7 @@ import { findNearest } from "../base/nearest.ts";
 import type { FilesystemName } from "../filesystems/registry.ts";
 import type { ConfigFile } from "./configfile.ts";
 import { mosaicNameOf } from "./configfile.ts";
-import { type ConfigFields, configSchema } from "./configschema.ts";
+import { CONFIG_KEYS, type ConfigFields, configSchema } from "./configschema.ts";
 import { ConfigSource } from "./configsource.ts";
 import { chooseIssue, describeExpected, describeFound, type SchemaIssue } from "./issues.ts";
 import { identityMap, parseVolumeMap, type VolumeMap } from "./volumemap.ts";
@@ -53,11 +53,10 @@ export function parseConfig(file: ConfigFile): Config {
 
 function readFields(source: ConfigSource): ConfigFields {
   const value = source.toPlainValue();
-  const words = listTypeWords();
-  const backend = words.get(String(value.type));
-  const schema = configSchema([...words.keys()], backend && BACKENDS[backend]);
+  const backend = listTypeWords().get(String(value.type));
+  const schema = configSchema(backend && BACKENDS[backend]);
   const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data as ConfigFields;
+  if (parsed.success) return parsed.data as unknown as ConfigFields;
   throw describeFault(source, chooseIssue(parsed.error.issues), Object.keys(schema.shape), backend);
 }
 
@@ -90,7 +89,7 @@ function describeUnknownKey(
   const where = parent === "" ? "" : ` in ${parent}`;
   const hint = nearest ? `did you mean ${quote(nearest)}?` : `expected one of ${known.join(", ")}`;
   const what =
-    (key === "default_fs" || key === "quota") && backend
+    parent === "" && Object.hasOwn(CONFIG_KEYS, key) && backend
       ? `a mosaic of type ${backend} has no key ${quote(key)}`
       : `unknown key ${quote(key)}${where}`;
   return `${what}: ${hint}`;

@@ -1,6 +1,9 @@
-import type { BackendRow } from "../backends/registry.ts";
+import type * as zod from "zod/mini";
+import { BACKENDS, type BackendRow, listTypeWords } from "../backends/registry.ts";
 import { FILESYSTEM_NAMES, type FilesystemName } from "../filesystems/registry.ts";
 import * as z from "./zod.ts";
+
+// The one table of the keys of a config: the schema, and what config.txt says of them, are read off it.
 
 /** What a config says, by the names of its keys. */
 export interface ConfigFields {
@@ -13,21 +16,87 @@ export interface ConfigFields {
   readonly quota?: string | undefined;
 }
 
-/** The keys of a config. Built when a config is read: a schema at module level would cost every start. */
-export function configSchema(types: readonly string[], backend: BackendRow | undefined) {
-  const text = z.string().check(z.minLength(1));
-  const shape = {
-    type: z.enum(types as [string, ...string[]]),
-    location: text,
-    layout: z.optional(z.strictObject({ fs: text })),
-    volumeMap: z.optional(text),
-    requireMount: z.optional(z.boolean()),
-  };
-  const filesystem = { default_fs: z.optional(z.enum(FILESYSTEM_NAMES)) };
-  if (!backend) return z.strictObject({ ...shape, ...filesystem, quota: z.optional(text) });
-  return z.strictObject({
-    ...shape,
-    ...(backend.hasDefaultFilesystem && filesystem),
-    ...(backend.quotas.length > 0 && { quota: z.optional(z.enum(backend.quotas as [string, ...string[]])) }),
-  });
+/** A key of a config. */
+export interface ConfigKey {
+  /** What its value is, in the words of the manual. */
+  readonly value: string;
+  /** What counts when it is absent; a key without this is needed. */
+  readonly absent?: string;
+  /** What it is for, in whole sentences. */
+  readonly details: string;
+  /** Its values; undefined for a backend without such a key. Without a backend: those of any. */
+  readonly schema: (backend: BackendRow | undefined) => zod.ZodMiniType | undefined;
+}
+
+/** The keys by their names, in the order in which messages and documents have them. */
+export const CONFIG_KEYS: Readonly<Record<keyof ConfigFields, ConfigKey>> = {
+  type: {
+    value: "a word",
+    details: `The storage technology. ${describeTypes()}`,
+    schema: () => oneOf([...listTypeWords().keys()]),
+  },
+  location: {
+    value: "a text",
+    details:
+      "The directory that holds the volumes. A relative one is taken from the directory of the config, not from the working directory. Symbolic links on the way are followed. See THE LOCATION.",
+    schema: text,
+  },
+  default_fs: {
+    value: "ext4, xfs or btrfs",
+    absent: "ext4 when absent",
+    details:
+      "The filesystem that `create fs` makes inside a new volume. A volume keeps the one that it was made with: its record says which. The smallest volume is 8M for ext4, 300M for xfs and 128M for btrfs.",
+    schema: (backend) => (backend?.hasDefaultFilesystem === false ? undefined : oneOf(FILESYSTEM_NAMES)),
+  },
+  layout: {
+    value: "a mapping with the key fs",
+    absent: "absent when the metadata is the location itself",
+    details: "layout.fs is the directory of the metadata, below the location. See METADATA.",
+    schema: () => z.strictObject({ fs: text() }),
+  },
+  volumeMap: {
+    value: "one text of two words, REGEX REPLACEMENT",
+    absent: "absent when every name is its own place",
+    details: "The rule from the name that users say to the place of the volume. See VOLUME MAP.",
+    schema: text,
+  },
+  requireMount: {
+    value: "true or false",
+    absent: "false when absent",
+    details:
+      'Refuse to work when nothing is mounted at the location or above it, other than "/". See A LOCATION THAT IS NOT MOUNTED.',
+    schema: () => z.boolean(),
+  },
+  quota: {
+    value: "a word, by type",
+    absent: "absent when sizes need not be kept",
+    details:
+      "How the sizes of volumes are kept, for types that do not keep them by themselves. project: by project quotas of ext4 or XFS. simple or qgroup: by simple quotas or quota groups of btrfs. Without it a size is recorded and not enforced.",
+    schema: (backend) => (backend ? oneOf(backend.quotas) : text()),
+  },
+};
+
+/** The schema of a config for a backend; for any when there is none. Built when a config is read: one at module level would cost every start. */
+export function configSchema(backend: BackendRow | undefined) {
+  const shape: Record<string, zod.ZodMiniType> = {};
+  for (const [name, { absent, schema }] of Object.entries(CONFIG_KEYS)) {
+    const value = schema(backend);
+    if (value) shape[name] = absent === undefined ? value : z.optional(value);
+  }
+  return z.strictObject(shape);
+}
+
+function text() {
+  return z.string().check(z.minLength(1));
+}
+
+function oneOf(words: readonly string[]) {
+  return words.length > 0 ? z.enum(words as [string, ...string[]]) : undefined;
+}
+
+function describeTypes(): string {
+  const rows: [string, BackendRow][] = Object.entries(BACKENDS);
+  const types = rows.map(([name, { summary }]) => `${name}: ${summary}.`);
+  const aliases = rows.flatMap(([name, row]) => row.aliases.map((alias) => `${alias} means ${name}`));
+  return `${types.join(" ")} The words of the first mosaic are understood too: ${aliases.join(", ")}. Other words are errors.`;
 }

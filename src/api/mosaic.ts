@@ -29,8 +29,9 @@ import { unmountMetadata, unmountVolume } from "./unmounting.ts";
 import { Volume } from "./volume.ts";
 
 /**
- * The storage that one config describes: one metadata filesystem and its volumes. It keeps no state, so any number of
- * processes may work on the same mosaic; they meet in locks on the storage itself. Sizes are bytes, names are checked.
+ * One config's storage: one metadata filesystem and its volumes. It keeps no state beside the open location, so any number of
+ * processes and of Mosaic objects may work on the same one; they meet in locks on the storage. Sizes are bytes, names are
+ * checked. Objects are made by `openMosaic` only.
  *
  * Every method throws a `MosaicError` and nothing else; when it throws, the storage is as it was.
  *
@@ -47,17 +48,23 @@ export class Mosaic implements AsyncDisposable {
     private readonly notify: Notify,
   ) {}
 
-  /** The mosaic's own name: its config's file name without the ending. */
+  /** The mosaic's own name: its config's file name without the ending. @example console.log(mosaic.name); */
   get name(): string {
     return this.config.mosaicName;
   }
 
-  /** A name of its storage for what is kept under /run: the same for every process until the next reboot. */
+  /**
+   * A name of its storage for what is kept under /run: the same for every process until the next reboot.
+   * @example console.log(mosaic.identity);
+   */
   get identity(): string {
     return this.backend.identity;
   }
 
-  /** What the mosaic is and can do, and the space of its location. @example mosaic.info().features.includes("clone") */
+  /**
+   * What the mosaic is and can do, and the space of its location.
+   * @example if (mosaic.info().features.includes("clone")) console.log("volumes can be cloned");
+   */
   info(): MosaicInfo {
     const { mosaicName: name, backend: type, location, file: config } = this.config;
     const limits = describeLimits(this.backend);
@@ -72,21 +79,32 @@ export class Mosaic implements AsyncDisposable {
     };
   }
 
-  /** The kernel and the tools that the mosaic uses, with their versions. @example (await mosaic.host()).kernel.release */
+  /**
+   * What of the kernel and the tools the mosaic uses, with their versions.
+   * @example console.log((await mosaic.host()).kernel.release);
+   */
   host(): Promise<HostInfo> {
     return describeHost(this.steps, this.config);
   }
 
   /**
-   * Looks for what is wrong: with the host, with left-overs of killed runs, with records, with devices. Changes nothing,
-   * or with `repair` mends what can be mended without a loss. Throws PERMISSION_DENIED.
-   * @example const { problems, findings } = await mosaic.check()
+   * Looks for what is wrong: with the host, with left-overs of killed runs, with records, with devices. Changes nothing, or
+   * with `repair` mends what can be mended without a loss. Throws PERMISSION_DENIED.
+   * @example
+   *   const { problems, findings } = await mosaic.check();
+   *   for (const { subject, message } of findings) console.log(problems, subject, message);
    */
   check(options: { repair?: boolean } = {}): Promise<CheckReport> {
     return checkMosaic(this.config, this.backend, options.repair ?? false);
   }
 
-  /** All volumes with their use at this moment. Throws PERMISSION_DENIED. @example for (const { name } of mosaic.listVolumes()) console.log(name) */
+  /**
+   * All volumes with their use at this moment, in the order of their stored names within each directory. Throws
+   * PERMISSION_DENIED.
+   * @example
+   *   for (const { name, sizeBytes, mountedAt } of mosaic.listVolumes())
+   *     console.log(name, sizeBytes, mountedAt.join(" "));
+   */
   listVolumes(): VolumeInfo[] {
     const usageOf = this.backend.survey();
     const records = [...this.backend.list()];
@@ -94,7 +112,12 @@ export class Mosaic implements AsyncDisposable {
     return records.map((record) => describeVolume(record, usageOf(record), names));
   }
 
-  /** Whether a volume of this name exists. Throws INVALID_ARGUMENT. @example mosaic.haveVolume("web").exists */
+  /**
+   * Whether there is a volume of this name, and what is in its place when there is none. Throws INVALID_ARGUMENT, DAMAGED.
+   * @example
+   *   const { exists, foreign } = mosaic.haveVolume("web");
+   *   if (!exists && foreign) console.log(foreign.why, foreign.adopt);
+   */
   haveVolume(name: string): Existence {
     const address = this.addressOf(name);
     const found = this.backend.find(address);
@@ -106,12 +129,18 @@ export class Mosaic implements AsyncDisposable {
     return { name, exists, foreign };
   }
 
-  /** The record of a volume. Throws NOT_FOUND. @example (await mosaic.getVolume("web")).sizeBytes */
+  /**
+   * The record of a volume. Throws NOT_FOUND, INVALID_ARGUMENT, DAMAGED.
+   * @example const { sizeBytes, parentId } = await mosaic.getVolume("web");
+   */
   getVolume(name: string): Promise<VolumeRecord> {
     return this.doing("find", name, (address) => requireVolume(address, this.backend.find(address)));
   }
 
-  /** All about a volume: its record, its sizes, who holds it. Throws NOT_FOUND. @example (await mosaic.statVolume("web")).exclusiveBytes */
+  /**
+   * All about a volume: its record, its sizes, its clones, who holds it. Takes no lock. Throws as `getVolume`.
+   * @example const { exclusiveBytes, holders } = await mosaic.statVolume("web");
+   */
   statVolume(name: string): Promise<VolumeDetails> {
     return this.doing("look at", name, async (address) => {
       const { record, ...stat } = await this.backend.stat(address);
@@ -122,15 +151,21 @@ export class Mosaic implements AsyncDisposable {
     });
   }
 
-  /** Opens a volume to work with it. Throws NOT_FOUND. @example const web = await mosaic.openVolume("web") */
+  /**
+   * An object with the methods of one volume. Throws as `getVolume`.
+   * @example
+   *   const web = await mosaic.openVolume("web");
+   *   await web.mount("/srv/web");
+   */
   async openVolume(name: string): Promise<Volume> {
     return new Volume(this, await this.getVolume(name));
   }
 
   /**
-   * Makes an empty volume: kind "fs" has a filesystem, "disk" is a bare device. `sizeBytes` may be left out where a
-   * size is not enforced. Throws INVALID_ARGUMENT, UNSUPPORTED, ALREADY_EXISTS, NO_SPACE.
-   * @example await mosaic.createVolume("vm1", { kind: "disk", sizeBytes: 10 * 1024 ** 3 })
+   * Makes an empty volume: kind "fs" is ready to mount, "disk" a bare device. `sizeBytes` is needed where `info` says so, and
+   * then a multiple of its step; where sizes are not kept it is only recorded, and `notify` gets a line. Gives the record.
+   * Throws INVALID_ARGUMENT, UNSUPPORTED, ALREADY_EXISTS, NO_SPACE, UNAVAILABLE, TOOL_FAILED.
+   * @example const { id } = await mosaic.createVolume("vm1", { kind: "disk", sizeBytes: parseSize("10G") });
    */
   createVolume(name: string, options: { kind: Kind; sizeBytes?: number | undefined }): Promise<VolumeRecord> {
     return this.doing("create", name, async (address) => {
@@ -153,9 +188,10 @@ export class Mosaic implements AsyncDisposable {
   }
 
   /**
-   * Makes a writable copy-on-write copy. The origin may be mounted: the clone is then what a power cut at that moment
-   * would leave, with a filesystem UUID of its own. Throws UNSUPPORTED, NOT_FOUND, ALREADY_EXISTS, NO_SPACE.
-   * @example await mosaic.cloneVolume("golden", "web-1")
+   * Makes a writable copy-on-write copy. The origin may be mounted; the clone is then what a power cut at that moment would
+   * leave, with a filesystem UUID of its own. Gives the clone's record. Throws UNSUPPORTED, NOT_FOUND, ALREADY_EXISTS,
+   * NO_SPACE, BUSY, LOCKED, DAMAGED.
+   * @example const { parentId } = await mosaic.cloneVolume("golden", "web-1");
    */
   cloneVolume(origin: string, name: string): Promise<VolumeRecord> {
     return this.doing("clone", origin, async (from) => {
@@ -177,7 +213,11 @@ export class Mosaic implements AsyncDisposable {
     });
   }
 
-  /** Destroys a volume and its data; its clones stay. Throws NOT_FOUND, BUSY with the holders. @example await mosaic.dropVolume("web") */
+  /**
+   * Destroys a volume and its data. Its clones stay. Throws NOT_FOUND, BUSY with details.holders, LOCKED. An error with
+   * details.dropped true means that the volume is gone and not all of it could be removed yet.
+   * @example await mosaic.dropVolume("web");
+   */
   dropVolume(name: string): Promise<void> {
     return this.doing("drop", name, async (address) => {
       try {
@@ -193,9 +233,9 @@ export class Mosaic implements AsyncDisposable {
 
   /**
    * Gives a volume another size, also while it is mounted; smaller only with `shrink`. What a killed run began is completed
-   * by the same call. Throws UNSUPPORTED, INVALID_ARGUMENT, NOT_FOUND, BUSY, NO_SPACE, TOOL_FAILED when less than what
-   * is used was asked.
-   * @example await mosaic.resizeVolume("web", parseSize("2G"))
+   * by the same call. Gives the record. Throws UNSUPPORTED, INVALID_ARGUMENT, NOT_FOUND, BUSY, LOCKED, NO_SPACE, TOOL_FAILED
+   * when less than what is used was asked.
+   * @example await mosaic.resizeVolume("web", parseSize("2G"));
    */
   resizeVolume(name: string, sizeBytes: number, options: { shrink?: boolean } = {}): Promise<VolumeRecord> {
     return this.doing("resize", name, async (address) => {
@@ -209,7 +249,11 @@ export class Mosaic implements AsyncDisposable {
     });
   }
 
-  /** Makes a block device that stays until it is detached; gives its path. Throws UNSUPPORTED, BUSY. @example await mosaic.attachVolume("vm1") */
+  /**
+   * Makes a block device that stays until it is detached; gives its path. Throws UNSUPPORTED, NOT_FOUND, BUSY when it is
+   * attached already, LOCKED.
+   * @example const device = await mosaic.attachVolume("vm1");
+   */
   attachVolume(name: string): Promise<string> {
     return this.doing("attach", name, async (address) => {
       const device = await this.requireBlock().attach(address);
@@ -218,7 +262,11 @@ export class Mosaic implements AsyncDisposable {
     });
   }
 
-  /** Removes the block device. Throws NOT_FOUND when it is not attached, BUSY with the holders. @example await mosaic.detachVolume("vm1") */
+  /**
+   * Removes the block device. Throws UNSUPPORTED, NOT_FOUND when it is not attached (details.reason is "not-attached"), BUSY
+   * with details.holders, LOCKED.
+   * @example await mosaic.detachVolume("vm1");
+   */
   detachVolume(name: string): Promise<void> {
     return this.doing("detach", name, async (address) => {
       await this.requireBlock().detach(address);
@@ -226,7 +274,11 @@ export class Mosaic implements AsyncDisposable {
     });
   }
 
-  /** Mounts a volume onto a directory, which is no symbolic link. Throws NOT_FOUND, INVALID_ARGUMENT, BUSY. @example await mosaic.mountVolume("web", "/srv/web", { readOnly: true }) */
+  /**
+   * Mounts a volume onto an existing directory that is no symbolic link. Writable when `readOnly` is absent. Throws NOT_FOUND,
+   * INVALID_ARGUMENT, BUSY, LOCKED, DAMAGED, UNAVAILABLE. After an error nothing is mounted or attached.
+   * @example await mosaic.mountVolume("web", "/srv/web", { readOnly: true });
+   */
   mountVolume(name: string, mountPoint: string, options: { readOnly?: boolean } = {}): Promise<void> {
     const readOnly = options.readOnly ?? false;
     return this.doing("mount", name, async (address) => {
@@ -235,7 +287,11 @@ export class Mosaic implements AsyncDisposable {
     });
   }
 
-  /** Unmounts a volume from a directory. Throws NOT_FOUND when it is not what is mounted there, BUSY. @example await mosaic.unmountVolume("web", "/srv/web") */
+  /**
+   * Unmounts a volume from a directory, never lazily. Throws NOT_FOUND when it is not what is mounted there (details.reason
+   * is "not-mounted"), BUSY with details.holders, INVALID_ARGUMENT, LOCKED.
+   * @example await mosaic.unmountVolume("web", "/srv/web");
+   */
   unmountVolume(name: string, mountPoint: string): Promise<void> {
     return this.doing("unmount", name, async (address) => {
       await unmountVolume(this.steps, this.backend, address, mountPoint);
@@ -243,20 +299,28 @@ export class Mosaic implements AsyncDisposable {
     });
   }
 
-  /** Mounts the mosaic's metadata onto a directory. Throws NOT_FOUND, INVALID_ARGUMENT. @example await mosaic.mountMetadata("/srv/meta") */
+  /**
+   * Mounts the metadata: the location or its layout.fs directory. Throws NOT_FOUND when the directory of the layout or the
+   * mount point is not there, INVALID_ARGUMENT, BUSY.
+   * @example await mosaic.mountMetadata("/srv/meta");
+   */
   async mountMetadata(mountPoint: string, options: { readOnly?: boolean } = {}): Promise<void> {
     const mount = () => mountMetadata(this.steps, this.backend, mountPoint, options.readOnly ?? false);
     await this.explaining("mount the metadata", mount);
   }
 
-  /** Unmounts the mosaic's metadata. Throws NOT_FOUND, BUSY. @example await mosaic.unmountMetadata("/srv/meta") */
+  /** Unmounts the metadata. Throws NOT_FOUND, BUSY, INVALID_ARGUMENT. @example await mosaic.unmountMetadata("/srv/meta"); */
   async unmountMetadata(mountPoint: string): Promise<void> {
     await this.explaining("unmount the metadata", () =>
       unmountMetadata(this.steps, this.backend, mountPoint),
     );
   }
 
-  /** Makes a foreign object a volume. Throws NOT_FOUND, ALREADY_EXISTS, UNSUPPORTED when it cannot be one. @example await mosaic.adoptVolume("old", "fs") */
+  /**
+   * Gives a foreign object a record and so makes it a volume; gives the record. Throws NOT_FOUND, ALREADY_EXISTS, UNSUPPORTED
+   * when it cannot be one.
+   * @example const { filesystem } = await mosaic.adoptVolume("old", "fs");
+   */
   adoptVolume(name: string, kind: Kind): Promise<VolumeRecord> {
     return this.doing("adopt", name, async (address) => {
       requireKind(this.config.backend, kind, this.backend.limits);
@@ -267,9 +331,11 @@ export class Mosaic implements AsyncDisposable {
   }
 
   /**
-   * Gives volumes back the records that a saved `list --json` has, after a copy that lost them. One that fails does not
-   * stop the others. Throws INVALID_ARGUMENT when the list is none.
-   * @example await mosaic.adoptFrom(JSON.parse(await Bun.file("list.json").text()))
+   * Restores the records in a saved answer of `moctl CONFIG list --json`: an object with a list "volumes". One that fails does
+   * not stop the others. Throws INVALID_ARGUMENT when it is no such list; then nothing was done.
+   * @example
+   *   const report = await mosaic.adoptFrom(await Bun.file("/backup/vm.json").json());
+   *   for (const { name, error } of report.failed) console.error(name, error.message);
    */
   async adoptFrom(list: unknown): Promise<AdoptReport> {
     const report = {
@@ -289,7 +355,10 @@ export class Mosaic implements AsyncDisposable {
     return report;
   }
 
-  /** Ends the use of the mosaic. What is mounted and attached stays so. */
+  /**
+   * Ends the use of the mosaic; `await using` calls it. What is mounted and attached stays so.
+   * @example await mosaic[Symbol.asyncDispose]();
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     this.backend.close();
   }

@@ -10,18 +10,21 @@ import type { Notify } from "./results.ts";
 
 /** How a mosaic is opened. */
 export interface OpenOptions {
-  /** How changes are made: logged, only planned, cancellable. Directly when absent. */
+  /** How changes are made, see STEPS: logged, only planned, cancellable. Directly when absent. */
   readonly steps?: Steps;
-  /** Gets the lines that are neither results nor errors. They are dropped when absent. */
+  /** Gets lines that are neither results nor errors, such as the note that a size is not enforced. They are lost when absent. */
   readonly notify?: Notify;
-  /** Milliseconds to wait for a volume that another process works on; 30 seconds when absent. */
+  /** How many milliseconds to wait for a volume that another process works on; 30000 when absent, 0 does not wait. */
   readonly lockTimeoutMs?: number;
 }
 
 /**
- * Opens the mosaic that a config describes: a path that begins with "." or "/", or a name under /etc/mosaic. Throws
- * NOT_FOUND, INVALID_CONFIG, UNSUPPORTED or UNAVAILABLE for its location, PERMISSION_DENIED without root's privileges.
- * @example await using mosaic = await openMosaic("vm");
+ * Reads the config, checks it and the location, and opens the location. `nameOrPath`: a path that begins with "." or "/", or a
+ * name under /etc/mosaic or MOSAIC_CONFIG_DIR. Throws NOT_FOUND, INVALID_ARGUMENT, INVALID_CONFIG; UNSUPPORTED or UNAVAILABLE
+ * of the location; PERMISSION_DENIED without CAP_SYS_ADMIN in the first user namespace.
+ * @example
+ *   await using mosaic = await openMosaic("/etc/mosaic/vm.mos", { lockTimeoutMs: 5_000 });
+ *   console.log(mosaic.name);
  */
 export async function openMosaic(nameOrPath: string, options: OpenOptions = {}): Promise<Mosaic> {
   return openConfigured(await loadConfig(nameOrPath), options);

@@ -6,17 +6,27 @@ import type { KernelFeature } from "../system/kernel.ts";
 
 // What the methods of a mosaic answer, as objects of JSON values.
 
-/** What a mosaic can do beyond making, mounting and dropping volumes, in the order in which `info` shows it. */
+/**
+ * What a mosaic can do beyond making, mounting and dropping volumes, in the order in which `info` shows it: clone volumes,
+ * make block devices of them, keep and change their sizes; migrate does not exist now.
+ */
 export type Feature = "clone" | "bdev" | "volsize" | "migrate";
 
 /** What `info` tells of a mosaic. */
 export interface MosaicInfo {
+  /** The mosaic's name. */
   readonly name: string;
+  /** The name of its backend. */
   readonly type: string;
+  /** Where the storage is: an absolute path. */
   readonly location: string;
+  /** The file that describes it: an absolute path. */
   readonly config: string;
+  /** What it can do, in the order of the type. */
   readonly features: readonly Feature[];
+  /** What its volumes can be. */
   readonly limits: MosaicLimits;
+  /** The space of its location. */
   readonly space: Space;
 }
 
@@ -26,16 +36,18 @@ export interface MosaicLimits {
   /** Whether a volume never holds more than its size. */
   readonly sizesAreKept: boolean;
   readonly sizeIsRequired: boolean;
+  /** The smallest size, without a filesystem inside. */
   readonly sizeMinBytes: number;
   readonly sizeMaxBytes: number;
+  /** Sizes are multiples of this. */
   readonly sizeStepBytes: number;
   /** The filesystems that volumes of kind fs can have inside, and the smallest volume for each. */
   readonly filesystems: Readonly<Record<string, number>>;
+  /** How long names can be, and what each group of one matches. */
   readonly names: {
     readonly maxBytes: number;
     readonly groupMaxBytes: number;
     readonly maxGroups: number;
-    /** What each group of a name matches. */
     readonly groupPattern: string;
   };
 }
@@ -77,7 +89,13 @@ export interface CheckFinding extends Omit<Finding, "advice" | "adoptable" | "re
   readonly error: MosaicError | null;
 }
 
-/** A volume as `list` tells it: its record, and how it is used at this moment. */
+/**
+ * A volume as `list` tells it: its record, and how it is used at this moment.
+ * @example
+ *   const byParent = new Map<string | null, string[]>();
+ *   for (const { parent, name } of mosaic.listVolumes())
+ *     byParent.set(parent, [...(byParent.get(parent) ?? []), name]);
+ */
 export interface VolumeInfo extends VolumeRecord {
   /** The name of the volume it was cloned from, while that exists. */
   readonly parent: string | null;
@@ -91,18 +109,25 @@ export interface VolumeInfo extends VolumeRecord {
 export interface Existence {
   readonly name: string;
   readonly exists: boolean;
-  /** What lies in the name's place that is no volume, and the command that would make it one. */
+  /** What lies in the name's place that is no volume, and the moctl command that would make it one; null where none would. */
   readonly foreign: { readonly why: string; readonly adopt: string | null } | null;
 }
 
 /** What restoring records from a saved list did. */
 export interface AdoptReport {
+  /** The names whose record was written. */
   readonly adopted: readonly string[];
+  /** The names that had it. */
   readonly unchanged: readonly string[];
   readonly failed: readonly { readonly name: string; readonly error: MosaicError }[];
 }
 
-/** Where messages go that are no errors, one line each. */
+/**
+ * Where messages go that are no errors, one line each.
+ * @example
+ *   await using mosaic = await openMosaic("ct", { notify: (line) => console.error(line) });
+ *   await mosaic.createVolume("base", { kind: "fs", sizeBytes: 1024 ** 3 });
+ */
 export type Notify = (line: string) => void;
 
 /** A record with its use, and the name of its parent where `names` has its id. */

@@ -3,11 +3,11 @@ import type { Mosaic } from "./mosaic.ts";
 import type { VolumeDetails } from "./results.ts";
 
 /**
- * One volume of a mosaic, by its name. It holds nothing open: each method finds the volume anew, so a volume that was
- * dropped meanwhile is NOT_FOUND.
+ * One volume, by its name. It holds nothing open: each method finds the volume anew, so one that was dropped meanwhile is
+ * NOT_FOUND. Objects come from `mosaic.openVolume` and `volume.clone`. The errors are those of the methods of Mosaic.
  * @example
  *   const web = await mosaic.openVolume("web");
- *   await web.mount("/srv/web", { readOnly: true });
+ *   console.log(web.name, web.record.createdAt);
  */
 export class Volume {
   constructor(
@@ -21,42 +21,47 @@ export class Volume {
     return this.record.name;
   }
 
-  /** Mounts it onto a directory. Throws as `Mosaic.mountVolume`. @example await web.mount("/srv/web") */
+  /** Mounts it onto a directory. Throws as `mosaic.mountVolume`. @example await volume.mount("/srv/web", { readOnly: true }); */
   mount(mountPoint: string, options: { readOnly?: boolean } = {}): Promise<void> {
     return this.mosaic.mountVolume(this.name, mountPoint, options);
   }
 
-  /** Unmounts it from a directory. Throws as `Mosaic.unmountVolume`. @example await web.unmount("/srv/web") */
+  /** Unmounts it from a directory. Throws as `mosaic.unmountVolume`. @example await volume.unmount("/srv/web"); */
   unmount(mountPoint: string): Promise<void> {
     return this.mosaic.unmountVolume(this.name, mountPoint);
   }
 
-  /** Makes its block device; gives the path. Throws as `Mosaic.attachVolume`. @example const device = await disk.attach() */
+  /** Makes its block device; gives the path. Throws as `mosaic.attachVolume`. @example const device = await volume.attach(); */
   attach(): Promise<string> {
     return this.mosaic.attachVolume(this.name);
   }
 
-  /** Removes its block device. Throws as `Mosaic.detachVolume`. @example await disk.detach() */
+  /** Removes its block device. Throws as `mosaic.detachVolume`. @example await volume.detach(); */
   detach(): Promise<void> {
     return this.mosaic.detachVolume(this.name);
   }
 
-  /** Makes a writable copy and opens it. Throws as `Mosaic.cloneVolume`. @example const copy = await web.clone("web-2") */
+  /**
+   * Makes a writable copy and opens it. Throws as `mosaic.cloneVolume`.
+   * @example
+   *   const copy = await volume.clone("web-1");
+   *   await copy.mount("/srv/web");
+   */
   async clone(name: string): Promise<Volume> {
     return new Volume(this.mosaic, await this.mosaic.cloneVolume(this.name, name));
   }
 
-  /** Gives it another size. Throws as `Mosaic.resizeVolume`. @example await web.resize(parseSize("2G")) */
+  /** Gives it another size. Throws as `mosaic.resizeVolume`. @example await volume.resize(parseSize("2G")); */
   resize(sizeBytes: number, options: { shrink?: boolean } = {}): Promise<VolumeRecord> {
     return this.mosaic.resizeVolume(this.name, sizeBytes, options);
   }
 
-  /** All about it. Throws as `Mosaic.statVolume`. @example (await web.stat()).exclusiveBytes */
+  /** All about it. Throws as `mosaic.statVolume`. @example console.log((await volume.stat()).exclusiveBytes); */
   stat(): Promise<VolumeDetails> {
     return this.mosaic.statVolume(this.name);
   }
 
-  /** Destroys it and its data. Throws as `Mosaic.dropVolume`. @example await web.drop() */
+  /** Destroys it and its data. Throws as `mosaic.dropVolume`. @example await volume.drop(); */
   drop(): Promise<void> {
     return this.mosaic.dropVolume(this.name);
   }

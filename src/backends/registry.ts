@@ -5,9 +5,20 @@ import { openBtrfs } from "./btrfs/btrfs.ts";
 import { openLoop } from "./loop/loop.ts";
 import { openPlain } from "./plain/plain.ts";
 
+/** What people read of a backend: in short, what a volume is, and for each feature whether it is there. */
+export interface BackendWords {
+  readonly volume: string;
+  readonly kinds: string;
+  readonly clone: string;
+  readonly device: string;
+  readonly size: string;
+}
+
 /** One storage technology: the only place that names a backend. */
 export interface BackendRow {
   readonly summary: string;
+  /** What the table of backends in README.md says of it. */
+  readonly words: BackendWords;
   /** Other words for the type in configs. */
   readonly aliases: readonly string[];
   /** Whether its config has `default_fs`: the filesystem inside a volume. */
@@ -25,6 +36,13 @@ export interface BackendRow {
 export const BACKENDS = {
   plain: {
     summary: "directories",
+    words: {
+      volume: "a directory",
+      kinds: "fs",
+      clone: "no",
+      device: "no",
+      size: "with project quotas of ext4 or XFS",
+    },
     aliases: ["dir"],
     hasDefaultFilesystem: false,
     quotas: ["project"],
@@ -33,6 +51,13 @@ export const BACKENDS = {
   },
   loop: {
     summary: "sparse image files on loop devices",
+    words: {
+      volume: "a sparse image file, with ext4, xfs or btrfs inside",
+      kinds: "fs, disk",
+      clone: "on XFS with reflink, on btrfs",
+      device: "yes",
+      size: "yes",
+    },
     aliases: ["fsimg"],
     hasDefaultFilesystem: true,
     quotas: [],
@@ -42,6 +67,13 @@ export const BACKENDS = {
   },
   btrfs: {
     summary: "btrfs subvolumes",
+    words: {
+      volume: "a subvolume",
+      kinds: "fs",
+      clone: "yes, a snapshot",
+      device: "no",
+      size: "with quotas of btrfs",
+    },
     aliases: [],
     hasDefaultFilesystem: false,
     quotas: ["simple", "qgroup"],

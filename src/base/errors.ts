@@ -1,4 +1,7 @@
-/** Every way in which mosaic can fail. The list is closed: each front end maps every code to its own number. */
+/**
+ * Every way in which mosaic can fail. The list is closed: each front end maps every code to its own number. The meaning of
+ * each is in moctl.txt, EXIT STATUS AND ERRORS.
+ */
 export type ErrorCode =
   | "INVALID_ARGUMENT"
   | "INVALID_CONFIG"
@@ -21,10 +24,12 @@ export type ErrorDetails = Readonly<Record<string, unknown>>;
 /** The codes after which the same call may succeed without any change by the caller. */
 const RETRYABLE: ReadonlySet<ErrorCode> = new Set(["BUSY", "LOCKED", "NO_SPACE", "UNAVAILABLE"]);
 
-/** The one error class of mosaic. The message says what, why and what to do; `details` says the same as data. */
+/** The one error class of mosaic. The message says what was tried, why it failed and what to do; `details` says the same as data, `cause` is the error below it. */
 export class MosaicError extends Error {
   override readonly name = "MosaicError";
+  /** What happened, one of the list. */
   readonly code: ErrorCode;
+  /** The same as the message, as JSON values; which ones differs by code. */
   readonly details: ErrorDetails;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}, cause?: unknown) {
@@ -33,7 +38,7 @@ export class MosaicError extends Error {
     this.details = details;
   }
 
-  /** Whether the same call may succeed later without a change by the caller. */
+  /** Whether the same call may succeed later without a change by the caller: for BUSY, LOCKED, NO_SPACE and UNAVAILABLE. */
   get retryable(): boolean {
     return RETRYABLE.has(this.code);
   }

@@ -3,10 +3,10 @@ import { MosaicError, quote } from "./errors.ts";
 declare const volumeName: unique symbol;
 declare const storedName: unique symbol;
 
-/** A volume's name as users say it, checked. */
+/** A volume's name as users say it, checked. It can be used as a text; a text cannot be used as one. */
 export type VolumeName = string & { readonly [volumeName]: true };
 
-/** Where a volume lies below the location: a checked relative path; only `parseStoredName` makes one. */
+/** Where a volume lies below the location: a checked relative path; only `parseStoredName` makes one. It can be used as a text. */
 export type StoredName = string & { readonly [storedName]: true };
 
 /** The longest name in bytes; a record with two names of this length still fits one attribute. */

@@ -2,7 +2,13 @@ import { MosaicError, quote } from "./errors.ts";
 
 const UNITS = ["", "K", "M", "G", "T"] as const;
 
-/** The bytes in `text`: a whole number with K, M, G or T in either case, powers of 1024. Throws INVALID_ARGUMENT. */
+/**
+ * The bytes in a text such as "512M": a whole number with K, M, G or T in either case, powers of 1024, or without. Throws
+ * INVALID_ARGUMENT.
+ * @example
+ *   const sizeBytes = parseSize("512M"); // 536870912
+ *   await mosaic.createVolume("web", { kind: "fs", sizeBytes });
+ */
 export function parseSize(text: string): number {
   const match = /^(\d+)([KMGT]?)$/i.exec(text);
   if (!match)
@@ -14,7 +20,10 @@ export function parseSize(text: string): number {
   return sizeBytes;
 }
 
-/** `sizeBytes` for people: in the largest unit that it fills, with one decimal where that is not exact. */
+/**
+ * A size for people: in the largest unit that it fills, with one decimal where that is not exact.
+ * @example console.log(formatSize(536870912), formatSize(1500 * 1024 ** 2)); // 512M 1.5G
+ */
 export function formatSize(sizeBytes: number): string {
   let power = 0;
   while (power < UNITS.length - 1 && sizeBytes >= 1024 ** (power + 1)) power++;

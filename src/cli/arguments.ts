@@ -5,8 +5,16 @@ import { findNearest } from "../base/nearest.ts";
 /** What a command line asks for. */
 export type Command =
   | { readonly what: "version" }
+  | { readonly what: "man" }
+  | { readonly what: "completion"; readonly shellName: ShellName }
+  | { readonly what: "complete"; readonly shellName: ShellName; readonly typed: readonly string[] }
   | { readonly what: "help"; readonly action?: ActionName | undefined }
   | { readonly what: "run"; readonly mosaic: string; readonly action: ActionName; readonly values: Values };
+
+/** The shells that there are completions for. */
+export const SHELLS = ["bash", "zsh", "fish"] as const;
+/** One of them. */
+export type ShellName = (typeof SHELLS)[number];
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -52,24 +60,41 @@ export async function parseCommand(argv: readonly string[]): Promise<Command> {
   const action = actionWord === undefined ? undefined : findAction(actionWord);
   if (flags.has("--help"))
     return { what: "help", action: action ?? (mosaic === undefined ? undefined : findAction(mosaic)) };
+  const own = findOwnCommand(words);
+  if (own) return own;
   if (mosaic === undefined || actionWord === undefined)
     throw usage("moctl CONFIG ACTION ARGUMENT ...", "expected a config and an action; see moctl --help");
   if (!action) throw unknownAction(actionWord);
   return { what: "run", mosaic, action, values: await readValues(action, rest, flags) };
 }
 
+/** A command without a config: words that can be no config with an action. With words after the shell it is the shell that asks. */
+function findOwnCommand([first, second, ...typed]: readonly string[]): Command | undefined {
+  if (first === "man" && second === undefined) return { what: "man" };
+  const shellName = SHELLS.find((name) => name === second);
+  if (first !== "completion") return undefined;
+  if (shellName)
+    return typed.length > 0 ? { what: "complete", shellName, typed } : { what: "completion", shellName };
+  if (second !== undefined) return undefined;
+  throw usage(`moctl completion {${SHELLS.join("|")}}`, "expected a shell");
+}
+
 /** The synopsis of an action, such as `moctl CONFIG drop VOLUME`. */
 export function synopsisOf(action: ActionName): string {
-  const parts = Object.values(actionOf(action).arguments).map((argument) => {
-    const text = argument.flag ? `${argument.flag} ${argument.label}`.trimEnd() : argument.label;
-    return argument.isOptional ? `[${text}]` : text;
-  });
+  const parts = Object.values(actionOf(action).arguments).map((argument) =>
+    argument.isOptional ? `[${formatArgument(argument)}]` : formatArgument(argument),
+  );
   const optionsFirst = [...parts].sort((a, b) => Number(b.startsWith("[-")) - Number(a.startsWith("[-")));
   return ["moctl CONFIG", action, ...optionsFirst].join(" ");
 }
 
-/** Options may stand anywhere; a lone "-" is a word, and after "--" everything is. */
-function splitWords(argv: readonly string[]): Line {
+/** An argument as it is said, such as "-o FLAGS". */
+export function formatArgument({ flag, label }: Argument): string {
+  return flag === undefined ? label : `${flag} ${label}`.trimEnd();
+}
+
+/** Splits a command line. Options may stand anywhere; a lone "-" is a word, and after "--" everything is. */
+export function splitWords(argv: readonly string[]): Line {
   const words: string[] = [];
   const flags = new Map<string, string>();
   const withValue = new Set(["--wait", ...listFlags(false)]);
@@ -77,22 +102,27 @@ function splitWords(argv: readonly string[]): Line {
   let fault: MosaicError | undefined;
   for (let index = 0; index < argv.length; index++) {
     const word = argv[index] ?? "";
-    if (word === "--") return { words: [...words, ...argv.slice(index + 1)], flags, fault };
+    if (word === "--") return { words: [...words, ...argv.slice(index + 1)], flags, fault, isEnded: true };
     const value = argv[index + 1];
     if (!word.startsWith("-") || word === "-") words.push(word);
     else if (alone.has(word) && !withValue.has(word)) flags.set(word, "");
     else if (!withValue.has(word)) fault ??= unknownOption(word, [...withValue, ...alone]);
-    else if (value === undefined) fault ??= missingValue(word);
+    else if (value === undefined) return { words, flags, fault: fault ?? missingValue(word), open: word };
     else flags.set(argv[index++] ?? "", value);
   }
   return { words, flags, fault };
 }
 
-interface Line {
+/** The words and options of a command line. */
+export interface Line {
   readonly words: readonly string[];
   readonly flags: ReadonlyMap<string, string>;
   /** The first thing that is no option of ours. */
   readonly fault: MosaicError | undefined;
+  /** A flag at the end, whose value is not there. */
+  readonly open?: string;
+  /** Whether a "--" ended the options. */
+  readonly isEnded?: boolean;
 }
 
 /** The flags of all actions that stand alone, or those that have a value. */

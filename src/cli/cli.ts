@@ -3,7 +3,6 @@ import { asMosaicError, type MosaicError } from "../base/errors.ts";
 import { cancellableSteps, directSteps, loggedSteps, plannedSteps, type Steps } from "../system/steps.ts";
 import { type Command, type Options, parseCommand, parseOptions } from "./arguments.ts";
 import { EXIT_CODES } from "./exitcodes.ts";
-import { formatHelp } from "./help.ts";
 import { writeDiagnostic, writeOutput } from "./output.ts";
 import { formatHint, formatText } from "./text.ts";
 
@@ -33,7 +32,7 @@ export async function runCommandLine(argv: readonly string[], environment: Envir
 
 async function runCommand(command: Command, options: Options, environment: Environment): Promise<number> {
   if (command.what === "version") return writeOutput(`moctl ${environment.version}\n`);
-  if (command.what === "help") return writeOutput(formatHelp(command.action));
+  if (command.what !== "run") return writeOutput(await describe(command));
   const planned: string[] = [];
   const notes: string[] = [];
   const steps = chooseSteps(options, environment.signal, planned);
@@ -57,6 +56,15 @@ async function runCommand(command: Command, options: Options, environment: Envir
   );
   const failure = actionOf(command.action).failureOf?.(result);
   return status || (failure ? EXIT_CODES[failure] : 0);
+}
+
+/** What is told without a look at storage, and what a shell asks; loaded only for that. */
+async function describe(command: Exclude<Command, { what: "run" | "version" }>): Promise<string> {
+  if (command.what === "help") return (await import("./help.ts")).formatHelp(command.action);
+  if (command.what === "man") return (await import("./man.ts")).MANUAL_PAGE;
+  if (command.what === "complete")
+    return (await import("./candidates.ts")).listCandidates(command.shellName, command.typed);
+  return (await import("./completion.ts")).formatCompletion(command.shellName);
 }
 
 function chooseSteps(options: Options, signal: AbortSignal, planned: string[]): Steps {

@@ -18,6 +18,8 @@ export const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
   INTERNAL: 70,
 };
 
+/** The stream of messages on standard input is broken. */
+export const EXIT_INPUT_BROKEN = 65;
 /** Standard output could not be written. */
 export const EXIT_OUTPUT_LOST = 74;
 /** The reader of standard output closed it. */

@@ -1,14 +1,18 @@
 import { ACTION_NAMES, type ActionName, actionOf } from "../api/actions.ts";
-import { COMMON_FLAGS, synopsisOf } from "./arguments.ts";
+import { MANUAL } from "../api/manual.ts";
+import { COMMON_FLAGS, formatArgument } from "./arguments.ts";
+import { layBlocks, layRows, type Row } from "./layout.ts";
+import { describeUse, synopsisOfUse } from "./reference.ts";
+import { listStatuses } from "./statuses.ts";
 
 /** The help of moctl, or of one action. */
 export function formatHelp(action: ActionName | undefined): string {
-  return action ? formatActionHelp(action) : formatMainHelp();
+  return `${(action ? formatActionHelp(action) : formatMainHelp()).join("\n")}\n`;
 }
 
-function formatMainHelp(): string {
-  const actions = ACTION_NAMES.map(
-    (name) => [synopsisOf(name).replace("moctl CONFIG ", ""), actionOf(name).summary] as const,
+function formatMainHelp(): string[] {
+  const actions = ACTION_NAMES.flatMap((name) =>
+    MANUAL[name].map((use): Row => [synopsisOfUse(name, use), [use.summary ?? actionOf(name).summary]]),
   );
   return [
     "moctl configures hybrid storage for virtual machines and containers.",
@@ -19,52 +23,54 @@ function formatMainHelp(): string {
     "An action may be shortened to any prefix; the first that fits, in this order, is meant.",
     "",
     "Actions:",
-    ...formatTable(actions),
+    ...layTable(actions),
+    "",
+    "Without a config:",
+    ...layTable([
+      ["ACTION --help", ["explain one action"]],
+      ["man", ["print the manual page: moctl man | man -l -"]],
+      ["completion {bash|zsh|fish}", ["print what completes words in a shell"]],
+    ]),
     "",
     "Options:",
-    ...formatTable(Object.entries(COMMON_FLAGS)),
+    ...layTable(listOptions()),
     "",
-    "Exit status: 0 done, 1 failed, 2 wrong usage or config, 3 not found, 4 exists, 5 in use, 6 locked, 7 no space,",
-    "8 not supported, 9 not available now, 10 damaged, 70 a bug. `moctl ACTION --help` explains one action.",
-    "",
-  ].join("\n");
+    ...layBlocks([`Exit status: ${listBriefly()}.`], 0),
+  ];
 }
 
-function formatActionHelp(name: ActionName): string {
-  const action = actionOf(name);
-  const rows = Object.values(action.arguments).map(
-    (argument) =>
-      [
-        argument.flag ? `${argument.flag} ${argument.label}`.trimEnd() : argument.label,
-        argument.summary,
-      ] as const,
-  );
-  const others = action.aliases ? [`Another word for it is ${action.aliases.join(", ")}.`, ""] : [];
+function formatActionHelp(name: ActionName): string[] {
+  const { summary, aliases, arguments: known } = actionOf(name);
+  const rows = Object.values(known).map((argument): Row => [formatArgument(argument), [argument.summary]]);
+  const uses = MANUAL[name];
+  const synopses = uses.map((use) => `moctl CONFIG ${synopsisOfUse(name, use)}`);
+  const several = uses.length > 1;
   return [
-    `Usage: ${synopsisOf(name)}`,
+    `Usage: ${synopses.join("\n       ")}`,
     "",
-    `${name}: ${action.summary}.`,
-    ...wrap(action.details, 100),
+    `${name}: ${summary}.`,
+    ...(aliases ? [`Another word for it is ${aliases.join(", ")}.`] : []),
     "",
-    ...others,
-    ...(rows.length > 0 ? ["Arguments:", ...formatTable(rows), ""] : []),
+    ...(rows.length > 0 ? ["Arguments:", ...layTable(rows), ""] : []),
+    ...uses.flatMap((use) => [
+      ...(several ? [`${synopsisOfUse(name, use)}:`, ""] : []),
+      ...describeUse(use, several ? 2 : 0),
+      "",
+    ]),
     "Options:",
-    ...formatTable(Object.entries(COMMON_FLAGS)),
-    "",
-  ].join("\n");
+    ...layTable(listOptions()),
+  ];
 }
 
-function formatTable(rows: readonly (readonly [string, string])[]): string[] {
-  const width = Math.max(...rows.map(([left]) => left.length));
-  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
+function listOptions(): Row[] {
+  return Object.entries(COMMON_FLAGS).map(([flag, words]) => [flag, [words]]);
 }
 
-function wrap(text: string, width: number): string[] {
-  const lines = [""];
-  for (const word of text.split(" ")) {
-    const line = lines.at(-1) ?? "";
-    if (line !== "" && line.length + 1 + word.length > width) lines.push(word);
-    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
-  }
-  return lines;
+function listBriefly(): string {
+  const all = listStatuses().map(({ status, brief }) => `${status} ${brief}`);
+  return [...new Set(all)].join(", ");
+}
+
+function layTable(rows: readonly Row[]): string[] {
+  return layRows(rows, 2, 2);
 }

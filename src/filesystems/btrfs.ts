@@ -13,6 +13,8 @@ const RESIZE_DEADLINE_MS = 24 * 3600 * 1000;
 export const btrfs: Filesystem = {
   name: "btrfs",
   minimumBytes: 128 * 1024 ** 2,
+  // btrfs_ioctl_resize() refuses less.
+  shrunkMinimumBytes: 256 * 1024 ** 2,
   tools: ["mkfs.btrfs", "btrfs", "btrfstune"],
   async make(steps, path, lockFd) {
     await runTool(steps, "mkfs.btrfs", ["-q", path], { fds: [lockFd] });

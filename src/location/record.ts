@@ -8,19 +8,22 @@ export type Kind = "fs" | "disk";
 export interface VolumeRecord {
   /** Random, for the life of the volume; a clone has its own. */
   readonly id: string;
-  /** The name as the user said it, and where it lies below the location. */
+  /** The name as it was said. */
   readonly name: VolumeName;
+  /** Where it lies below the location. */
   readonly storedName: StoredName;
+  /** The name of its backend, such as "loop". */
   readonly backend: string;
   readonly kind: Kind;
-  /** The filesystem inside a block volume of kind fs. */
+  /** The filesystem inside a block volume of kind fs, else null. */
   readonly filesystem: string | null;
-  /** The size asked for, in bytes. */
+  /** The size asked for, in bytes; null when none was. */
   readonly sizeBytes: number | null;
-  /** The id of the volume that this one was cloned from. */
+  /** The id of the volume that it was cloned from, else null. */
   readonly parentId: string | null;
   /** ISO 8601, UTC. */
   readonly createdAt: string;
+  /** Empty now. */
   readonly labels: Readonly<Record<string, string>>;
 }
 

@@ -1,7 +1,17 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { isAtOrBelow, listProcesses, type Mount, pathInFilesystem, readAllMounts } from "./mounts.ts";
 
-/** Who keeps a volume busy. Mounts are found in the mount namespace of every process. */
+/**
+ * Who keeps a volume busy; details.holders of BUSY is a list of them. Mounts are found in the mount namespace of every process.
+ * @example
+ *   try {
+ *     await mosaic.dropVolume("web");
+ *   } catch (error) {
+ *     if (!(error instanceof MosaicError) || error.code !== "BUSY") throw error;
+ *     for (const holder of error.details.holders as Holder[])
+ *       if (holder.kind === "process") console.log(holder.pid, holder.command);
+ *   }
+ */
 export type Holder =
   | {
       readonly kind: "mount";

@@ -98,7 +98,8 @@ function tagDirectory(path: string, project: number): void {
   const fd = openPath(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     const { flags } = readFlags(fd);
-    flags.writeUInt32LE(flags.readUInt32LE(0) | XFLAG_PROJECT_INHERITED, 0);
+    // Without a sign: XFS uses the highest bit for a flag of its own.
+    flags.writeUInt32LE((flags.readUInt32LE(0) | XFLAG_PROJECT_INHERITED) >>> 0, 0);
     flags.writeUInt32LE(project, 12);
     ioctl(fd, FS_IOC_FSSETXATTR, flags, path);
     if (readProject(fd) === project) return;

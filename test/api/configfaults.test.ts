@@ -5,7 +5,7 @@ import { parseConfig } from "../../src/api/config.ts";
 
 const BASE = "type: loop\nlocation: x\n";
 const TYPES = "one of plain, dir, loop, fsimg, btrfs";
-const KEYS = "one of type, location, layout, volumeMap, requireMount, default_fs";
+const KEYS = "one of type, location, default_fs, layout, volumeMap, requireMount";
 const BOMB = ["a: &a [x,x,x,x,x,x,x,x,x]", ..."bcdefgh"]
   .map((key, index, keys) =>
     index === 0

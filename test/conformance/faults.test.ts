@@ -108,7 +108,9 @@ for (const row of ALL_BEDS) {
     afterEach(() => clearBed(bed));
     for (const scenario of SCENARIOS) {
       test(`${scenario.name}: every step fails once`, () => failEveryStep(bed, scenario));
-      test(`${scenario.name}: every step is a kill once`, () => killAtEveryStep(bed, scenario));
+      // In the virtual machine a start of a program takes seconds: there only what its beds have of their own.
+      if (row.tier === undefined || scenario.name === "create" || scenario.name === "drop")
+        test(`${scenario.name}: every step is a kill once`, () => killAtEveryStep(bed, scenario));
     }
   });
 }

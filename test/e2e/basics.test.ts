@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import packageFile from "../../package.json";
 import { expectRefusal, moctl, parseOneObject, succeed } from "./moctl.ts";
 
@@ -36,6 +37,18 @@ test.each(ACTIONS)("%s explains itself, whatever stands around --help", (action)
     ["./no", "--help", action, "x", "y"],
   ])
     expect(succeed(...args)).toBe(help);
+});
+
+test("man is the page of the manual, completion what a shell loads", async () => {
+  const read = (path: string) => Bun.file(join(import.meta.dir, "../..", path)).text();
+  expect(succeed("man")).toBe(await read("doc/moctl.8"));
+  for (const shell of ["bash", "zsh", "fish"])
+    expect(succeed("completion", shell)).toBe(await read(`src/cli/shells/moctl.${shell}`));
+  expectRefusal(import.meta.dir, ["completion"], {
+    exit: 2,
+    code: "INVALID_ARGUMENT",
+    says: "moctl completion {bash|zsh|fish}",
+  });
 });
 
 // The first in this order wins: mount, umount, attach, detach, create, clone, drop, info, have, then the newer ones.

@@ -60,8 +60,10 @@ test("nothing is exported as a default, or by the whole file", () => {
   expect(wrong.map(({ path }) => path)).toEqual([]);
 });
 
-test(`no file has ${MAX_LINES} lines, and no line ${MAX_COLUMNS} columns`, () => {
-  const long = FILES.filter(({ lines }) => lines.length >= MAX_LINES).map(({ path }) => path);
+test(`no file has ${MAX_LINES} lines beside doc comments, and no line ${MAX_COLUMNS} columns`, () => {
+  const long = FILES.filter(
+    ({ lines }) => lines.filter((line) => !/^\s*(\/\*\*|\*)/.test(line)).length >= MAX_LINES,
+  ).map(({ path }) => path);
   expect(long).toEqual([]);
   const longest = FILES.flatMap(({ path, lines }) =>
     lines.flatMap((line, index) =>

@@ -40,10 +40,10 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
 
 const layerOf = (path: string) => (path.includes("/") ? (path.split("/")[0] ?? "") : "top");
 
-/** The files of ours that a file imports, by their paths below the source. */
+/** The files of ours that a file imports, by their paths below the source; files that it takes as texts are no code. */
 const importsOf = (file: SourceFile) =>
   file.imports
-    .filter((specifier) => specifier.startsWith("."))
+    .filter((specifier) => specifier.startsWith(".") && specifier.endsWith(".ts"))
     .map((specifier) => relative(ROOT, resolve(ROOT, dirname(file.path), specifier)));
 
 const filesWith = (pattern: RegExp) => FILES.filter(({ code }) => pattern.test(code)).map(({ path }) => path);
@@ -122,7 +122,7 @@ test.each<[string, RegExp]>([
   expect(filesWith(pattern)).toEqual([]);
 });
 
-test("only yaml and zod come from outside, and neither is loaded at every start", () => {
+test("only yaml and zod come from outside, and neither they nor the manual are loaded at every start", () => {
   const outside = (file: SourceFile) => file.imports.filter((name) => !/^(\.|node:|bun:)/.test(name));
   expect([...new Set(FILES.flatMap(outside))].sort()).toEqual(["yaml", "zod/mini"]);
   const seen = new Set<string>();
@@ -139,6 +139,8 @@ test("only yaml and zod come from outside, and neither is loaded at every start"
   };
   visit("main.ts");
   expect(seen.size).toBeGreaterThan(10);
-  for (const heavy of ["yaml", "zod/mini", "node:util", "node:child_process"])
+  const own = ["api/manual.ts", "cli/help.ts", "cli/man.ts", "cli/completion.ts"];
+  for (const heavy of own) expect(FILES.map(({ path }) => path)).toContain(heavy);
+  for (const heavy of ["yaml", "zod/mini", "node:util", "node:child_process", ...own])
     expect([...seen]).not.toContain(heavy);
 });

@@ -88,12 +88,24 @@ export const ALL_BEDS = rows.filter((row) => row.tier === process.env.MOSAIC_TIE
 
 /** A bed that stands. */
 export class Bed {
-  readonly directory = makeTestDirectory("bed");
-  readonly location = join(this.directory, "location");
-  readonly image = join(this.directory, "image");
+  private made: string | undefined;
   private mountPoints = 0;
 
   constructor(readonly row: BedRow) {}
+
+  /** The directory for all of it; made when it is asked for, as nobody closes a bed whose tests are filtered out. */
+  get directory(): string {
+    this.made ??= makeTestDirectory("bed");
+    return this.made;
+  }
+
+  get location(): string {
+    return join(this.directory, "location");
+  }
+
+  get image(): string {
+    return join(this.directory, "image");
+  }
 
   /** Makes the filesystem, mounts it, and writes the config that `config` names. */
   open(sizeBytes = 3 * 1024 ** 3): void {
@@ -136,7 +148,7 @@ export class Bed {
 
   /** Unmounts and removes everything, whatever a test left. */
   close(): void {
-    removeTestDirectory(this.directory);
+    if (this.made) removeTestDirectory(this.made);
   }
 }
 

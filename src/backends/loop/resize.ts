@@ -70,9 +70,10 @@ function requireShrinkable(
       details,
     );
   }
-  if (sizeBytes >= filesystem.minimumBytes) return filesystem;
-  const message = `invalid size ${formatSize(sizeBytes)}: ${filesystem.name} needs at least ${formatSize(filesystem.minimumBytes)}`;
-  throw new MosaicError("INVALID_ARGUMENT", message, { ...details, minimumBytes: filesystem.minimumBytes });
+  const minimumBytes = filesystem.shrunkMinimumBytes ?? filesystem.minimumBytes;
+  if (sizeBytes >= minimumBytes) return filesystem;
+  const message = `invalid size ${formatSize(sizeBytes)}: ${filesystem.name} shrinks to ${formatSize(minimumBytes)} at the least`;
+  throw new MosaicError("INVALID_ARGUMENT", message, { ...details, minimumBytes });
 }
 
 async function recordSize({ steps }: Store, volume: LockedVolume, record: VolumeRecord): Promise<void> {

@@ -1,0 +1,61 @@
+import { CONFIG_KEYS, type ConfigKey } from "../../src/api/configschema.ts";
+import { BACKENDS, type BackendRow } from "../../src/backends/registry.ts";
+import { layBlocks } from "../../src/cli/layout.ts";
+
+// The reference parts of config.txt, from the table of keys.
+
+const KEYS = Object.entries(CONFIG_KEYS);
+const TYPES: [string, BackendRow][] = Object.entries(BACKENDS);
+
+/** What is said of each key. */
+export function describeKeys(): string[] {
+  return KEYS.flatMap(([name, key], index) => [
+    ...(index > 0 ? [""] : []),
+    `  ${name} (${key.value}${describeNeed(key)})`,
+    ...layBlocks([key.details], 6),
+  ]);
+}
+
+/** Which type has which key, and with which words. */
+export function listKeysOfTypes(): string[] {
+  const cells = KEYS.map(([name, key]) => [
+    showName(name, key),
+    ...TYPES.map(([, row]) => describeCell(key, row)),
+  ]);
+  const table = [["key", ...TYPES.map(([name]) => name)], ...cells];
+  const widths =
+    table[0]?.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0))) ?? [];
+  return table.map((row) => {
+    const columns = row.map((cell, column) => cell.padEnd((widths[column] ?? 0) + 3));
+    return `      ${columns.join("")}`.trimEnd();
+  });
+}
+
+function describeNeed(key: ConfigKey): string {
+  const owners = TYPES.filter(([, row]) => key.schema(row)).map(([name]) => name);
+  const only = owners.length < TYPES.length ? `; only for type ${owners.join(" and ")}` : "";
+  return key.absent === undefined ? `, needed${only}` : `; ${key.absent}${only}`;
+}
+
+/** A mapping is shown by the key inside it. */
+function showName(name: string, key: ConfigKey): string {
+  const { def } = definitionOf(key, undefined);
+  return def?.type === "object" ? `${name}.${Object.keys(def.shape ?? {}).join(".")}` : name;
+}
+
+function describeCell(key: ConfigKey, row: BackendRow): string {
+  const { def } = definitionOf(key, row);
+  if (!def) return "-";
+  if (key.absent === undefined) return "needed";
+  return def.type === "enum" ? Object.keys(def.entries ?? {}).join(" ") : "yes";
+}
+
+interface Definition {
+  readonly type: string;
+  readonly shape?: object;
+  readonly entries?: object;
+}
+
+function definitionOf(key: ConfigKey, row: BackendRow | undefined): { def: Definition | undefined } {
+  return { def: key.schema(row)?._zod.def as Definition | undefined };
+}
