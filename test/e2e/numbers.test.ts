@@ -34,6 +34,12 @@ function shorten(text: string | undefined): string {
   return (text ?? "").replaceAll(/\.0(?=[KMGT] )/g, "");
 }
 
+/** The size of an image, or the limit that a quota keeps; nothing limits a directory without one. */
+function describeVirtual({ row }: Bed, imageBytes: number): string {
+  if (row.backend === "loop") return describeBytes(imageBytes);
+  return row.quota ? describeBytes(16 * 1024 ** 2) : "-";
+}
+
 async function readNumbers(bed: Bed): Promise<void> {
   const path = await createVolume(bed, "web");
   run("sync", "-f", bed.location);
@@ -44,7 +50,7 @@ async function readNumbers(bed: Bed): Promise<void> {
   expect(Object.fromEntries([...details].map(([word, text]) => [word, shorten(text)]))).toMatchObject({
     name: "web",
     asked: describeBytes(16 * 1024 ** 2),
-    virtual: isLoop ? describeBytes(size) : "-",
+    virtual: describeVirtual(bed, size),
     allocated: describeBytes(used),
     exclusive: describeBytes(used),
     parent: "-",
