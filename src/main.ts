@@ -1,5 +1,6 @@
 import { asMosaicError, MosaicError } from "./base/errors.ts";
 import { reportError, runCommandLine } from "./cli/cli.ts";
+import { writeOutput } from "./cli/output.ts";
 
 // The program: argv, signals and the exit status meet the code here and nowhere else.
 
@@ -41,7 +42,7 @@ async function run(argv: readonly string[]): Promise<number> {
   if (!isServerStart(argv)) return runCommandLine(argv, environment);
   try {
     const abandon = () => process.exit(endedBy ? 128 + SIGNAL_NUMBERS[endedBy] : 1);
-    return await startServer(argv, { ...environment, abandon });
+    return await startServer(argv, { ...environment, abandon, print: writeOutput });
   } catch (thrown) {
     return reportError(asMosaicError(thrown), { json: false, debug: false });
   }

@@ -1,5 +1,6 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import packageFile from "../../package.json";
 import {
   describeActions,
   describeOptions,
@@ -7,6 +8,7 @@ import {
   describeStatuses,
   listSynopses,
 } from "../../src/cli/reference.ts";
+import { describeOpenRpc } from "../../src/rpc/server.ts";
 import { describeKeys, listKeysOfTypes } from "./config.ts";
 import { describeSymbols, loadLibrary, requireComplete } from "./library.ts";
 import { tabulateBackends } from "./readme.ts";
@@ -29,10 +31,14 @@ const PARTS: Readonly<Record<string, Readonly<Record<string, () => string[]>>>> 
   },
 };
 
-function* renewAll(): Generator<[path: string, text: string]> {
+async function* renewAll(): AsyncGenerator<[path: string, text: string]> {
   for (const [path, parts] of Object.entries(PARTS)) yield [path, renewParts(path, parts)];
   yield ["doc/libmosaic.txt", renewLibrary(read("doc/libmosaic.txt"))];
   const manual = renewParts("doc/moctl.txt", PARTS["doc/moctl.txt"] ?? {});
+  yield [
+    "doc/openrpc.json",
+    `${JSON.stringify(await describeOpenRpc(packageFile.version, undefined), null, 2)}\n`,
+  ];
   yield ["doc/moctl.8", formatRoff(dropMarkers(manual))];
 }
 
@@ -66,8 +72,8 @@ function read(path: string): string {
 
 const isCheck = process.argv[2] === "--check";
 const stale: string[] = [];
-for (const [path, text] of renewAll()) {
-  if (read(path) === text) continue;
+for await (const [path, text] of renewAll()) {
+  if (existsSync(join(ROOT, path)) && read(path) === text) continue;
   stale.push(path);
   if (!isCheck) writeFileSync(join(ROOT, path), text);
 }

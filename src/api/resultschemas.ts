@@ -1,12 +1,27 @@
 import type * as zod from "zod/mini";
 
-type Zod = typeof zod;
+/** The words that the schemas use: whoever gives them decides how much of zod is loaded. */
+export type SchemaWords = Pick<
+  typeof zod,
+  | "array"
+  | "boolean"
+  | "enum"
+  | "int"
+  | "literal"
+  | "looseObject"
+  | "minimum"
+  | "nullable"
+  | "record"
+  | "strictObject"
+  | "string"
+  | "union"
+>;
 
 /**
  * What actions answer, as schemas by the names that the table of actions uses; the interfaces in results.ts say the same
  * to the compiler. A function, because schemas at module level would cost every start.
  */
-export function resultSchemas(z: Zod) {
+export function resultSchemas(z: SchemaWords) {
   const text = z.string();
   const bytes = z.int().check(z.minimum(0));
   const nullable = { text: z.nullable(text), bytes: z.nullable(bytes) };
@@ -106,7 +121,7 @@ export function resultSchemas(z: Zod) {
 /** The names of the schemas. */
 export type ResultName = keyof ReturnType<typeof resultSchemas>;
 
-function limitsSchema(z: Zod) {
+function limitsSchema(z: SchemaWords) {
   const bytes = z.int().check(z.minimum(0));
   return z.strictObject({
     kinds: z.array(z.enum(["fs", "disk"])),
@@ -125,7 +140,7 @@ function limitsSchema(z: Zod) {
   });
 }
 
-function hostSchema(z: Zod) {
+function hostSchema(z: SchemaWords) {
   const text = z.string();
   const feature = z.strictObject({
     name: text,

@@ -10,7 +10,7 @@ import type { Mosaic } from "../api/mosaic.ts";
 import { REPEATS } from "../api/repeats.ts";
 import { MosaicError } from "../base/errors.ts";
 import { cancellableSteps, directSteps, loggedSteps, plannedSteps, type Steps } from "../system/steps.ts";
-import type { CallContext, Method, Zod } from "./method.ts";
+import type { CallContext, Method, ResultSchema, Zod } from "./method.ts";
 import type { Mosaics } from "./mosaics.ts";
 import { InvalidParams } from "./values.ts";
 
@@ -41,6 +41,7 @@ function makeMethod(
     parameters: [...parameters, "mosaic"],
     mutates: action.mutates,
     schema: (z) => methodSchema(z, action, method, bound),
+    result: (z, actions) => answerSchema(z, actions, name, method),
     keys: (values) => listKeys(bound ?? String(values.mosaic), { ...implied, ...values }),
     async run({ mosaic, ...values }, context) {
       const nameOrPath = await requireMosaic(mosaics, bound, mosaic as string | undefined);
@@ -68,6 +69,23 @@ function methodSchema(
   const own = z.omit(whole, mask(Object.keys(implies)));
   const needed = z.required(own, mask(requires));
   return z.extend(needed, { mosaic: bound === undefined ? z.string() : z.optional(z.string()) });
+}
+
+/** The answer of the action without what the method's name says, and with what tells whether this call did it. */
+function answerSchema(
+  z: Parameters<ResultSchema>[0],
+  actions: Parameters<ResultSchema>[1],
+  name: ActionName,
+  { result, implies = {} }: ActionMethod,
+) {
+  const whole = actions[result] as ReturnType<Zod["strictObject"]>;
+  const implied = Object.keys(implies).filter((member) => Object.hasOwn(whole.shape, member));
+  const own = z.omit(whole, Object.fromEntries(implied.map((member) => [member, true])) as never);
+  const effect = REPEATS[name]?.effect;
+  return z.extend(own, {
+    ...(effect && { [effect]: z.boolean() }),
+    ...(actionOf(name).mutates && { notes: z.optional(z.array(z.string())) }),
+  });
 }
 
 /** What a call works on: the volumes that it names, so that calls on one volume are run in their order. */

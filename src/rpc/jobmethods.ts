@@ -1,7 +1,7 @@
 import { JobStore } from "../api/jobs.ts";
 import { requireMosaic } from "./actionmethods.ts";
 import { type JobRunner, waitForJob } from "./jobrunner.ts";
-import type { CallContext, Method, Zod } from "./method.ts";
+import type { CallContext, Method, ResultSchema, Zod } from "./method.ts";
 import type { Mosaics } from "./mosaics.ts";
 
 type Values = Readonly<Record<string, unknown>>;
@@ -18,11 +18,13 @@ export function listJobMethods(
     summary: string,
     parameters: readonly string[],
     mutates: boolean,
+    result: ResultSchema,
     run: (identity: string, values: Values, context: CallContext) => object | Promise<object>,
   ): Method => ({
     summary,
     parameters: [...parameters, "mosaic"],
     mutates,
+    result,
     schema: (z) => jobSchema(z, parameters, bound),
     run: async (values, context) => {
       const nameOrPath = await requireMosaic(mosaics, bound, values.mosaic as string | undefined);
@@ -33,7 +35,7 @@ export function listJobMethods(
   return new Map([
     [
       "job.get",
-      define("tell how far a job is", one, false, (identity, { job }) =>
+      define("tell how far a job is", one, false, oneJob, (identity, { job }) =>
         wrap(new JobStore(identity).get(String(job))),
       ),
     ],
@@ -43,6 +45,7 @@ export function listJobMethods(
         "wait until a job has ended, or the time is over",
         ["job", "timeoutMs"],
         false,
+        oneJob,
         async (identity, values, { signal }) =>
           wrap(
             await waitForJob(
@@ -54,21 +57,55 @@ export function listJobMethods(
           ),
       ),
     ],
-    ["job.list", define("list the jobs", [], false, (identity) => ({ jobs: new JobStore(identity).list() }))],
+    [
+      "job.list",
+      define(
+        "list the jobs",
+        [],
+        false,
+        (z) => z.strictObject({ jobs: z.array(jobOf(z)) }),
+        (identity) => ({ jobs: new JobStore(identity).list() }),
+      ),
+    ],
     [
       "job.cancel",
-      define("stop a job; what it began is undone", one, true, (identity, { job }) =>
+      define("stop a job; what it began is undone", one, true, oneJob, (identity, { job }) =>
         wrap(runner.cancel(identity, String(job))),
       ),
     ],
     [
       "job.dismiss",
-      define("forget a job that has ended", one, true, (identity, { job }) => {
-        new JobStore(identity).dismiss(String(job));
-        return {};
-      }),
+      define(
+        "forget a job that has ended",
+        one,
+        true,
+        (z) => z.strictObject({}),
+        (identity, { job }) => {
+          new JobStore(identity).dismiss(String(job));
+          return {};
+        },
+      ),
     ],
   ]);
+}
+
+const oneJob: ResultSchema = (z) => z.strictObject({ job: jobOf(z) });
+
+function jobOf(z: Parameters<ResultSchema>[0]) {
+  const text = z.string();
+  return z.strictObject({
+    id: text,
+    kind: text,
+    state: z.enum(["queued", "running", "cancelling", "done", "failed", "cancelled", "interrupted"]),
+    progress: z.nullable(z.number()),
+    cancellable: z.boolean(),
+    createdAt: text,
+    updatedAt: text,
+    pid: z.int(),
+    params: z.looseObject({}),
+    result: z.nullable(z.looseObject({})),
+    error: z.nullable(z.looseObject({})),
+  });
 }
 
 function wrap(job: object): object {

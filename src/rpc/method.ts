@@ -1,8 +1,15 @@
 import type * as zod from "zod/mini";
+import type { resultSchemas } from "../api/resultschemas.ts";
 import type { Meta } from "./meta.ts";
 
 /** The words of schemas that methods use. */
 export type Zod = typeof import("./zod.ts");
+
+/** Makes the schema of what a method answers, from words and from the schemas of actions. */
+export type ResultSchema = (
+  z: typeof import("./schemawords.ts"),
+  actions: ReturnType<typeof resultSchemas>,
+) => zod.ZodMiniType;
 
 /** What a call gets beside its values. */
 export interface CallContext {
@@ -31,6 +38,8 @@ export interface Method {
   readonly parameters: readonly string[];
   /** A strict object; a function, so that a method that is not called costs nothing. */
   readonly schema: (z: Zod) => zod.ZodMiniType;
+  /** The schema of the answer: a function, for the description only. */
+  readonly result: ResultSchema;
   /** Whether it changes something, so that it is never run without an answer. */
   readonly mutates: boolean;
   /** Whether it is answered at once, whatever else is at work. */

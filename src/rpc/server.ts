@@ -6,6 +6,7 @@ import { listJobMethods } from "./jobmethods.ts";
 import { JobRunner } from "./jobrunner.ts";
 import { Log } from "./log.ts";
 import { INVALID_REQUEST, PARSE_ERROR } from "./messages.ts";
+import type { Method } from "./method.ts";
 import { Mosaics } from "./mosaics.ts";
 import { listSelftestMethods } from "./selftest.ts";
 import { listServerMethods } from "./servermethods.ts";
@@ -43,6 +44,32 @@ export async function serve(options: ServeOptions): Promise<number> {
   }
 }
 
+/** The OpenRPC document of a server, for all mosaics or for one. */
+export async function describeOpenRpc(version: string, mosaic: string | undefined): Promise<object> {
+  const facts = { version, mosaic, framing: () => "ndjson" };
+  const sink = { send: () => {}, isFull: () => false };
+  const mosaics = new Mosaics();
+  const methods = new Map([
+    ...listServerMethods(facts),
+    ...listActionMethods(mosaics, mosaic),
+    ...listJobMethods(mosaics, mosaic, new JobRunner()),
+    ...listEventMethods(mosaics, mosaic, new Subscriptions(sink)),
+  ]);
+  const { describeServer } = await import("./openrpc.ts");
+  return describeServer(methods, version);
+}
+
+function discoverMethod(methods: ReadonlyMap<string, Method>, version: string): Method {
+  return {
+    summary: "describe the methods: the OpenRPC document",
+    parameters: [],
+    mutates: false,
+    schema: (z) => z.strictObject({}),
+    result: (z) => z.looseObject({}),
+    run: async () => (await import("./openrpc.ts")).describeServer(methods, version),
+  };
+}
+
 class Server {
   private readonly writer = new MessageWriter();
   private readonly frames: FrameReader;
@@ -65,12 +92,17 @@ class Server {
     };
     const send = (text: string) => this.writer.send(frameMessage(this.frames.framing ?? "ndjson", text));
     this.subscriptions = new Subscriptions({ send, isFull: () => this.writer.isFull });
+    const methods = new Map([
+      ...listServerMethods(facts),
+      ...listActionMethods(mosaics, options.mosaic),
+      ...listJobMethods(mosaics, options.mosaic, this.jobs),
+      ...listEventMethods(mosaics, options.mosaic, this.subscriptions),
+    ]);
+    const description = discoverMethod(methods, options.version);
     this.session = new Session({
       methods: new Map([
-        ...listServerMethods(facts),
-        ...listActionMethods(mosaics, options.mosaic),
-        ...listJobMethods(mosaics, options.mosaic, this.jobs),
-        ...listEventMethods(mosaics, options.mosaic, this.subscriptions),
+        ...methods,
+        ["rpc.discover", description],
         ...(options.selftest ? listSelftestMethods() : []),
       ]),
       caller: new Caller(this.jobs, send),

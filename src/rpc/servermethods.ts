@@ -36,13 +36,30 @@ export function listServerMethods(facts: ServerFacts): Map<string, Method> {
   return new Map<string, Method>([
     [
       "server.ping",
-      { ...immediate, summary: "answer at once", schema: (z) => z.strictObject({}), run: () => ({}) },
+      {
+        ...immediate,
+        summary: "answer at once",
+        result: (z) => z.strictObject({}),
+        schema: (z) => z.strictObject({}),
+        run: () => ({}),
+      },
     ],
     [
       "server.info",
       {
         ...immediate,
         summary: "tell what the server is, speaks and takes",
+        result: (z) =>
+          z.strictObject({
+            name: z.string(),
+            version: z.string(),
+            protocols: z.array(z.int()),
+            features: z.array(z.string()),
+            limits: z.record(z.string(), z.int()),
+            framing: z.string(),
+            pid: z.int(),
+            mosaic: z.optional(z.string()),
+          }),
         schema: (z) => z.strictObject({}),
         run: () => describeServer(facts),
       },
@@ -52,6 +69,7 @@ export function listServerMethods(facts: ServerFacts): Map<string, Method> {
       {
         ...immediate,
         summary: "list the mosaics whose configs can be said by name",
+        result: (z) => z.strictObject({ mosaics: z.array(z.string()) }),
         schema: (z) => z.strictObject({}),
         run: () => ({ mosaics: listMosaics() }),
       },

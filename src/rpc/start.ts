@@ -1,7 +1,11 @@
 import { MosaicError, quote } from "../base/errors.ts";
-import { parseFraming, type ServeOptions, serve } from "./server.ts";
+import { describeOpenRpc, parseFraming, type ServeOptions, serve } from "./server.ts";
 
-type Environment = Pick<ServeOptions, "version" | "signal" | "abandon">;
+/** What the program gives to a server. */
+interface Environment extends Pick<ServeOptions, "version" | "signal" | "abandon"> {
+  /** Writes standard output; gives the exit status. */
+  readonly print: (text: string) => Promise<number>;
+}
 
 /** Whether a command line starts a server: `moctl CONFIG rpc` or `moctl --rpc`. */
 export function isServerStart(argv: readonly string[]): boolean {
@@ -12,24 +16,32 @@ export function isServerStart(argv: readonly string[]): boolean {
 export async function startServer(argv: readonly string[], environment: Environment): Promise<number> {
   const mosaic = argv[0] === "--rpc" ? undefined : argv[0];
   const options = parseOptions(argv.slice(mosaic === undefined ? 1 : 2));
+  if (options.openrpc) {
+    const text = JSON.stringify(await describeOpenRpc(environment.version, mosaic), null, 2);
+    return environment.print(`${text}\n`);
+  }
   return serve({ ...environment, ...options, mosaic });
 }
 
-function parseOptions(words: readonly string[]): Pick<ServeOptions, "framing" | "selftest"> {
+function parseOptions(
+  words: readonly string[],
+): Pick<ServeOptions, "framing" | "selftest"> & { openrpc: boolean } {
   const rest = [...words];
   let framing: ServeOptions["framing"] = "auto";
   let selftest = false;
+  let openrpc = false;
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
     if (word === "--selftest") selftest = true;
+    else if (word === "--openrpc") openrpc = true;
     else if (word === "--framing") framing = parseFraming(takeValue(rest, word));
     else if (word === "--protocol") requireProtocol(takeValue(rest, word));
     else {
       const usage =
-        "moctl CONFIG rpc, or moctl --rpc, with --framing auto|ndjson|lsp, --protocol 1, --selftest";
+        "moctl CONFIG rpc, or moctl --rpc, with --framing auto|ndjson|lsp, --protocol 1, --selftest, --openrpc";
       throw new MosaicError("INVALID_ARGUMENT", `Usage: ${usage}: unexpected ${quote(word)}`, { usage });
     }
   }
-  return { framing, selftest };
+  return { framing, selftest, openrpc };
 }
 
 function takeValue(rest: string[], option: string): string {

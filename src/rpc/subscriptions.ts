@@ -118,6 +118,7 @@ export function listEventMethods(
         summary: "be told what happens to volumes, whoever does it",
         parameters: ["types", "since", "mosaic"],
         mutates: true,
+        result: (z) => z.strictObject({ subscription: z.string(), seq: z.int() }),
         schema: (z) =>
           z.strictObject({
             types: z.optional(z.array(z.enum(TYPES))),
@@ -141,6 +142,7 @@ export function listEventMethods(
         summary: "end a subscription",
         parameters: ["subscription"],
         mutates: true,
+        result: (z) => z.strictObject({}),
         schema: (z) => z.strictObject({ subscription: z.string() }),
         run: ({ subscription }) => subscriptions.end(String(subscription)),
       },

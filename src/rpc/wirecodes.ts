@@ -40,6 +40,11 @@ export interface WireError {
   };
 }
 
+/** The codes of the library with their numbers. */
+export function listWireErrors(): { readonly name: ErrorCode; readonly code: number }[] {
+  return (Object.keys(WIRE) as ErrorCode[]).map((name) => ({ name, code: WIRE[name].wire }));
+}
+
 /** An error of the library as an answer has it. */
 export function toWireError(error: MosaicError): WireError {
   const { wire, retryable } = WIRE[error.code];
