@@ -13,6 +13,8 @@ import { readOwnMounts } from "../../src/system/mounts.ts";
 
 /** One kind of bed. */
 export interface BedRow {
+  /** Where the suite runs on it: on the host, or in the virtual machine of scripts/guest, whose kernel has more. */
+  readonly tier?: "guest";
   readonly name: string;
   readonly backend: BackendName;
   /** The filesystem that the location is on. */
@@ -29,8 +31,6 @@ export interface BedRow {
 export interface ConformanceBed extends BedRow {
   /** What `info` must show there, in its order: which rows of the suite run. */
   readonly features: readonly Feature[];
-  /** Where the suite runs on it: on the host, or in the virtual machine of scripts/guest, whose kernel has more. */
-  readonly tier?: "guest";
 }
 
 /** The beds of each backend: a registry row without one does not compile. */
@@ -84,7 +84,11 @@ export const BEDS = {
 const rows: readonly ConformanceBed[] = Object.values(BEDS).flat();
 
 /** All beds of this run; scripts/test says in the virtual machine MOSAIC_TIER=guest. */
-export const ALL_BEDS = rows.filter((row) => row.tier === process.env.MOSAIC_TIER);
+export const ALL_BEDS = rows.filter(isOfThisRun);
+
+function isOfThisRun({ tier }: BedRow): boolean {
+  return tier === process.env.MOSAIC_TIER;
+}
 
 /** A bed that stands. */
 export class Bed {
@@ -154,6 +158,7 @@ export class Bed {
 
 /** Runs `tests` on a bed of this kind; where it cannot be made they are skipped with the reason, or fail when it is required. */
 export function describeOnBed(row: BedRow, tests: (bed: Bed) => void, sizeBytes?: number): void {
+  if (!isOfThisRun(row)) return;
   const reason = findObstacle(row);
   if (reason && !isRequired()) {
     describe.skip(`${row.name} (skipped: ${reason})`, () => tests(new Bed(row)));
