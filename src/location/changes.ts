@@ -27,11 +27,15 @@ import {
 /** With less free a location counts as full. */
 const FULL_BELOW_BYTES = 1024 ** 2;
 
-/** Builds a volume aside and publishes it with its record in one rename. Throws ALREADY_EXISTS, NO_SPACE. */
+/**
+ * Builds a volume aside and publishes it with its record in one rename. `finish` comes after the record, for what may
+ * leave no room for one. Throws ALREADY_EXISTS, NO_SPACE.
+ */
 export async function publishVolume(
   store: Store,
   record: VolumeRecord,
   build: (operation: Operation) => Promise<void>,
+  finish: (operation: Operation) => Promise<void> = async () => {},
 ): Promise<void> {
   const { steps, location, form } = store;
   const path = `${location.path}/${record.storedName}`;
@@ -44,6 +48,7 @@ export async function publishVolume(
   undo.defer(() => removeBuilt(store, operation));
   await explainFullDisk(location, () => build(operation));
   await writeAttribute(steps, operation.volumePath, RECORD_ATTRIBUTE, formatRecord(record));
+  await finish(operation);
   await syncPath(steps, operation.volumePath);
   undo.defer(() => pruneParents(steps, location, record.storedName));
   await renameIntoPlace(store, record, operation);
