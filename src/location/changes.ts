@@ -221,8 +221,8 @@ async function removeDropped(
   }
 }
 
-/** A tool that runs out of space does not always say so. */
-async function explainFullDisk(location: Location, build: () => Promise<void>): Promise<void> {
+/** A tool that runs out of space does not always say so: what failed on a full disk is NO_SPACE. */
+export async function explainFullDisk(location: Location, build: () => Promise<void>): Promise<void> {
   try {
     await build();
   } catch (thrown) {

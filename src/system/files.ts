@@ -16,7 +16,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { calling, hasErrno, unlessErrno } from "./errno.ts";
-import { ioctl, renameExchange, renameNoReplace, setAttribute } from "./libc.ts";
+import { ioctl, renameExchange, renameNoReplace, setAttribute, syncFilesystem } from "./libc.ts";
 import { type Steps, shellQuote } from "./steps.ts";
 
 // Reading is plain functions; every change is a step. Paths are absolute, modes do not depend on the umask.
@@ -157,6 +157,11 @@ export function syncPath(steps: Steps, path: string): Promise<void> {
       closeFd(fd);
     }
   });
+}
+
+/** Makes durable all of the filesystem of a mount that only its descriptor shows. */
+export function syncMounted(steps: Steps, mountFd: number): Promise<void> {
+  return change(steps, ["sync", "--file-system", "DETACHED"], () => syncFilesystem(mountFd));
 }
 
 /** Makes durable what was renamed into or out of the directory of `path`; where that is gone, in the one above, up to `top`. */
