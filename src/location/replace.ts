@@ -8,7 +8,7 @@ import {
 } from "../system/files.ts";
 import { runTool } from "../system/runner.ts";
 import type { Steps } from "../system/steps.ts";
-import { requireUnheld } from "./changes.ts";
+import { explainFullDisk, requireUnheld } from "./changes.ts";
 import { Deferred } from "./deferred.ts";
 import { type Operation, openOperation } from "./operation.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
@@ -42,7 +42,7 @@ export async function replaceVolume(
   closing.defer(async () => {
     if (steps.planning || findStatus(volumePath)) await form.remove(steps, volumePath, operation.fd);
   });
-  await build(operation);
+  await explainFullDisk(store, operation, build);
   const status = findStatus(volume.path);
   if (status) await copyOwner(steps, status, volumePath);
   await copyAttributes(steps, volume.path, volumePath, operation.fd);

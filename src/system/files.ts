@@ -13,6 +13,7 @@ import {
   readdirSync,
   rmdirSync,
   unlinkSync,
+  writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { calling, hasErrno, unlessErrno } from "./errno.ts";
@@ -180,6 +181,22 @@ export function renamePath(steps: Steps, from: string, to: string): Promise<void
   return change(steps, ["mv", "--no-clobber", "--no-target-directory", from, to], () =>
     renameNoReplace(from, to),
   );
+}
+
+/** Whether a file can become this much larger; false when the disk or a quota is full. What was written stays. */
+export function canGrow(steps: Steps, path: string, moreBytes: number): Promise<boolean> {
+  const { O_WRONLY, O_APPEND } = constants;
+  const action = () => {
+    const fd = openPath(path, O_WRONLY | O_APPEND);
+    try {
+      const write = () => writeSync(fd, Buffer.alloc(moreBytes)) === moreBytes;
+      return unlessErrno(["ENOSPC", "EDQUOT"], () => calling("write", path, write)) ?? false;
+    } finally {
+      closeFd(fd);
+    }
+  };
+  const text = `head -c ${moreBytes} /dev/zero >>${shellQuote([path])}`;
+  return steps.take({ text, kind: "call" }, action, true);
 }
 
 /** Removes a file. */

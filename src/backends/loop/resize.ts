@@ -3,7 +3,6 @@ import { MosaicError } from "../../base/errors.ts";
 import { formatSize } from "../../base/size.ts";
 import type { Filesystem } from "../../filesystems/filesystem.ts";
 import { filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
-import { explainFullDisk } from "../../location/changes.ts";
 import type { Operation } from "../../location/operation.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "../../location/record.ts";
 import { replaceVolume } from "../../location/replace.ts";
@@ -112,7 +111,7 @@ async function resizeAside(
     if (sizeBytes < current) await truncateCopy(store, volumePath, sizeBytes);
   };
   try {
-    await explainFullDisk(store.location, () => replaceVolume(store, volume, record, build));
+    await replaceVolume(store, volume, record, build);
   } catch (thrown) {
     if (!(thrown instanceof MosaicError) || thrown.code !== "NO_SPACE") throw thrown;
     const message = `${thrown.message}; it is resized as a copy, for which the location needs room`;
