@@ -62,7 +62,7 @@ export function requireSize(filesystem: string | null, sizeBytes: number, limits
   }
   const minimumBytes = filesystems[filesystem as FilesystemName] ?? sizeStepBytes;
   if (sizeBytes >= minimumBytes) return;
-  const rule = `${filesystem} needs at least ${formatSize(minimumBytes)}`;
+  const rule = `${filesystem ?? "a volume"} needs at least ${formatSize(minimumBytes)}`;
   throw invalid(`invalid size ${formatSize(sizeBytes)}: ${rule}`, { sizeBytes, minimumBytes });
 }
 

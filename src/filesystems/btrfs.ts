@@ -1,3 +1,4 @@
+import { statfsSync } from "node:fs";
 import { MosaicError } from "../base/errors.ts";
 import { formatSize } from "../base/size.ts";
 import { queryTool, runTool } from "../system/runner.ts";
@@ -8,18 +9,20 @@ import { replayLog, whileMounted } from "./whilemounted.ts";
 
 const MOUNT = "/proc/self/fd/3";
 const RESIZE_DEADLINE_MS = 24 * 3600 * 1000;
+const SECTOR_BYTES = 4096;
 
 /** btrfs inside a volume: checksums, compression, snapshots of its own. */
 export const btrfs: Filesystem = {
   name: "btrfs",
   minimumBytes: 128 * 1024 ** 2,
-  // btrfs_ioctl_resize() refuses less.
-  shrunkMinimumBytes: 256 * 1024 ** 2,
+  // The kernel refuses less, also to grow and also what it has already: btrfs_ioctl_resize() in linux/fs/btrfs/ioctl.c.
+  resizeMinimumBytes: 256 * 1024 ** 2,
   tools: ["mkfs.btrfs", "btrfs", "btrfstune"],
   async make(steps, path, lockFd) {
     await runTool(steps, "mkfs.btrfs", ["-q", path], { fds: [lockFd] });
   },
-  async grow(steps, rootFd) {
+  async grow(steps, rootFd, sizeBytes) {
+    if (!steps.planning && sizeBytes - readSize(rootFd) < SECTOR_BYTES) return;
     await runTool(steps, "btrfs", ["filesystem", "resize", "max", MOUNT], { fds: [rootFd] });
   },
   async resizeCopy(steps, path, sizeBytes, lockFd) {
@@ -52,6 +55,12 @@ export const btrfs: Filesystem = {
     await runTool(steps, "btrfstune", ["-m", path], { fds: [lockFd] });
   },
 };
+
+/** The size of a mounted filesystem. */
+function readSize(rootFd: number): number {
+  const { blocks, bsize } = statfsSync(`/proc/self/fd/${rootFd}`);
+  return blocks * bsize;
+}
 
 /** The numbers of the superblock by their names. Throws TOOL_FAILED for one that is not there. */
 async function readSuperblock(steps: Steps, path: string): Promise<(name: string) => number> {

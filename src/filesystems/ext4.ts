@@ -6,6 +6,7 @@ import { queryTool, runTool } from "../system/runner.ts";
 import type { Steps } from "../system/steps.ts";
 import type { Filesystem } from "./filesystem.ts";
 import { hasFailed, requireNoMore } from "./outcome.ts";
+import { replayLog } from "./whilemounted.ts";
 
 // Lazy tables are right for a sparse file: what was never written reads as zeros. The checksum seed keeps the checksums
 // of all metadata valid when the UUID changes, so that a clone costs one block and not a rewrite: tune2fs(8).
@@ -33,9 +34,11 @@ export const ext4: Filesystem = {
     } catch (thrown) {
       throw await tooSmall(steps, path, sizeBytes, thrown);
     }
-    if (steps.planning) return;
+    if (steps.planning) return replayLog(steps, "ext4", path, []);
     const { blocks, blockBytes } = await readCounts(steps, path);
     requireNoMore("ext4", blocks * blockBytes, sizeBytes);
+    // The kernel's word on it, and only a mount writes the overhead anew, without which nobody can tell what is used.
+    await replayLog(steps, "ext4", path, []);
   },
   async readUse(steps, path) {
     const { blocks, free, overhead, blockBytes, isClean } = await readCounts(steps, path);
@@ -86,7 +89,10 @@ async function readCounts(steps: Steps, path: string) {
     free: Number(field("Free blocks")),
     overhead: Number(field("Overhead clusters") ?? 0),
     blockBytes: Number(field("Block size")),
-    isClean: !field("Filesystem features")?.split(" ").includes("needs_recovery"),
+    // One without a journal says it only by its state.
+    isClean:
+      field("Filesystem state") === "clean" &&
+      !field("Filesystem features")?.split(" ").includes("needs_recovery"),
   };
   if (!Number.isNaN(counts.blocks + counts.free + counts.overhead + counts.blockBytes)) return counts;
   throw new MosaicError("TOOL_FAILED", "cannot read the answer of dumpe2fs", {

@@ -13,8 +13,8 @@ export interface Filesystem {
   readonly name: string;
   /** The smallest volume that it fits into, in bytes. */
   readonly minimumBytes: number;
-  /** The smallest size that the kernel shrinks it to, in bytes, where that is more. */
-  readonly shrunkMinimumBytes?: number;
+  /** The smallest size that it can be given later, in bytes, where that is more. */
+  readonly resizeMinimumBytes?: number;
   /** The tools for it. */
   readonly tools: readonly Tool[];
   /** Makes an empty filesystem in a new, blank image file; a child keeps `lockFd`. */

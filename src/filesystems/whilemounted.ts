@@ -25,7 +25,8 @@ export async function whileMounted(
   flags: readonly string[],
   action: (mountFd: number) => Promise<void>,
 ): Promise<void> {
-  const fd = openPath(path, constants.O_RDWR);
+  // In a plan a copy is not there.
+  const fd = steps.planning ? -1 : openPath(path, constants.O_RDWR);
   try {
     const loop = await openLoopDevice(steps, path, fd, false);
     try {
@@ -48,7 +49,7 @@ export async function whileMounted(
     }
     if (!steps.planning) await waitUntilDetached(fd, path);
   } finally {
-    closeFd(fd);
+    if (!steps.planning) closeFd(fd);
   }
 }
 

@@ -1,12 +1,11 @@
 import { statfsSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { hasErrno } from "../system/errno.ts";
-import { findStatus, renamePath, syncParent, syncPath, writeAttribute } from "../system/files.ts";
+import { canGrow, findStatus, renamePath, syncParent, syncPath, writeAttribute } from "../system/files.ts";
 import { describeHolder, type Holder } from "../system/holders.ts";
 import { getAttribute, removeAttribute } from "../system/libc.ts";
 import type { Steps } from "../system/steps.ts";
 import { Deferred } from "./deferred.ts";
-import type { Location } from "./location.ts";
 import { fullDiskTrash, type Operation, openOperation } from "./operation.ts";
 import { makeParents, PARENT_ATTRIBUTE, pruneParents } from "./parents.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
@@ -27,11 +26,15 @@ import {
 /** With less free a location counts as full. */
 const FULL_BELOW_BYTES = 1024 ** 2;
 
-/** Builds a volume aside and publishes it with its record in one rename. Throws ALREADY_EXISTS, NO_SPACE. */
+/**
+ * Builds a volume aside and publishes it with its record in one rename. `finish` comes after the record, for what may
+ * leave no room for one. Throws ALREADY_EXISTS, NO_SPACE.
+ */
 export async function publishVolume(
   store: Store,
   record: VolumeRecord,
   build: (operation: Operation) => Promise<void>,
+  finish: (operation: Operation) => Promise<void> = async () => {},
 ): Promise<void> {
   const { steps, location, form } = store;
   const path = `${location.path}/${record.storedName}`;
@@ -42,8 +45,9 @@ export async function publishVolume(
   closing.defer(() => operation.close());
   await using undo = new Deferred();
   undo.defer(() => removeBuilt(store, operation));
-  await explainFullDisk(location, () => build(operation));
+  await explainFullDisk(store, operation, build);
   await writeAttribute(steps, operation.volumePath, RECORD_ATTRIBUTE, formatRecord(record));
+  await finish(operation);
   await syncPath(steps, operation.volumePath);
   undo.defer(() => pruneParents(steps, location, record.storedName));
   await renameIntoPlace(store, record, operation);
@@ -216,14 +220,23 @@ async function removeDropped(
   }
 }
 
-/** A tool that runs out of space does not always say so. */
-async function explainFullDisk(location: Location, build: () => Promise<void>): Promise<void> {
+/** Builds in an operation; a tool that runs out of space does not always say so: what failed on a full disk is NO_SPACE. */
+export async function explainFullDisk(
+  { steps, location }: Store,
+  operation: Operation,
+  build: (operation: Operation) => Promise<void>,
+): Promise<void> {
   try {
-    await build();
+    await build(operation);
   } catch (thrown) {
     if (!(thrown instanceof MosaicError) || thrown.code !== "TOOL_FAILED") throw thrown;
     const { bavail, bsize } = statfsSync(location.path);
-    if (bavail * bsize >= FULL_BELOW_BYTES) throw thrown;
+    // A quota does not show there; what was begun is of no use any more.
+    const isFile = findStatus(operation.volumePath)?.isFile() ?? false;
+    const isFull =
+      bavail * bsize < FULL_BELOW_BYTES ||
+      (isFile && !(await canGrow(steps, operation.volumePath, FULL_BELOW_BYTES)));
+    if (!isFull) throw thrown;
     throw new MosaicError("NO_SPACE", `the location is full: ${thrown.message}`, thrown.details, thrown);
   }
 }

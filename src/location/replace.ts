@@ -6,13 +6,20 @@ import {
   syncPath,
   writeAttribute,
 } from "../system/files.ts";
-import { requireUnheld } from "./changes.ts";
+import { runTool } from "../system/runner.ts";
+import type { Steps } from "../system/steps.ts";
+import { explainFullDisk, requireUnheld } from "./changes.ts";
 import { Deferred } from "./deferred.ts";
 import { type Operation, openOperation } from "./operation.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
 import { sweep } from "./sweep.ts";
 import type { LockedVolume } from "./volumes.ts";
+
+/** Labels of SELinux, access control lists, and what others have noted on a volume. */
+function copyAttributes(steps: Steps, from: string, to: string, lockFd: number): Promise<string> {
+  return runTool(steps, "cp", ["--attributes-only", "--preserve=xattr", "--", from, to], { fds: [lockFd] });
+}
 
 /**
  * Builds a volume anew aside and exchanges it with the old one in one step, so that there is always one that is whole.
@@ -35,9 +42,10 @@ export async function replaceVolume(
   closing.defer(async () => {
     if (steps.planning || findStatus(volumePath)) await form.remove(steps, volumePath, operation.fd);
   });
-  await build(operation);
+  await explainFullDisk(store, operation, build);
   const status = findStatus(volume.path);
   if (status) await copyOwner(steps, status, volumePath);
+  await copyAttributes(steps, volume.path, volumePath, operation.fd);
   await writeAttribute(steps, volumePath, RECORD_ATTRIBUTE, formatRecord(record));
   await syncPath(steps, volumePath);
   // Who came while it was built would go on with the old one.

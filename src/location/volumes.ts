@@ -72,8 +72,9 @@ export async function lockVolume(store: Store, address: VolumeAddress): Promise<
   for (;;) {
     const object = await lockObject(store, address);
     try {
-      const record = requireVolume(address, identify(form, name, object.fd));
-      if (isStill(location, name, object.fd)) return { ...object, record };
+      // What was dropped or replaced while we waited is no volume any more.
+      if (isStill(location, name, object.fd))
+        return { ...object, record: requireVolume(address, identify(form, name, object.fd)) };
     } catch (thrown) {
       object.close();
       throw thrown;
@@ -218,9 +219,9 @@ function describeMismatch(value: Buffer): string {
     : "its record cannot be read: it is damaged, or of a later version";
 }
 
-/** An image with several hard links may be written under another name. */
+/** An image with several hard links may be written under another name; one that was just replaced has none. */
 function hasOneName(status: BigIntStats): boolean {
-  return !status.isFile() || status.nlink === 1n;
+  return !status.isFile() || status.nlink <= 1n;
 }
 
 /** A foreign object that can never be a volume as it is. */

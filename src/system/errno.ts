@@ -26,7 +26,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
 
 const WORDS: Readonly<Record<string, string>> = {
   ENOSPC: "no space left on the device",
-  EDQUOT: "the disk quota is used up",
+  EDQUOT: "the disk quota is used up: raise it, or remove what is not needed",
   EPERM: "the operation is not permitted",
   EACCES: "permission denied",
   EBUSY: "the device or file is busy",

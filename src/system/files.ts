@@ -13,10 +13,11 @@ import {
   readdirSync,
   rmdirSync,
   unlinkSync,
+  writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { calling, hasErrno, unlessErrno } from "./errno.ts";
-import { ioctl, renameExchange, renameNoReplace, setAttribute } from "./libc.ts";
+import { ioctl, renameExchange, renameNoReplace, setAttribute, syncFilesystem } from "./libc.ts";
 import { type Steps, shellQuote } from "./steps.ts";
 
 // Reading is plain functions; every change is a step. Paths are absolute, modes do not depend on the umask.
@@ -159,6 +160,11 @@ export function syncPath(steps: Steps, path: string): Promise<void> {
   });
 }
 
+/** Makes durable all of the filesystem of a mount that only its descriptor shows. */
+export function syncMounted(steps: Steps, mountFd: number): Promise<void> {
+  return change(steps, ["sync", "--file-system", "DETACHED"], () => syncFilesystem(mountFd));
+}
+
 /** Makes durable what was renamed into or out of the directory of `path`; where that is gone, in the one above, up to `top`. */
 export async function syncParent(steps: Steps, path: string, top: string): Promise<void> {
   const parent = dirname(path);
@@ -175,6 +181,22 @@ export function renamePath(steps: Steps, from: string, to: string): Promise<void
   return change(steps, ["mv", "--no-clobber", "--no-target-directory", from, to], () =>
     renameNoReplace(from, to),
   );
+}
+
+/** Whether a file can become this much larger; false when the disk or a quota is full. What was written stays. */
+export function canGrow(steps: Steps, path: string, moreBytes: number): Promise<boolean> {
+  const { O_WRONLY, O_APPEND } = constants;
+  const action = () => {
+    const fd = openPath(path, O_WRONLY | O_APPEND);
+    try {
+      const write = () => writeSync(fd, Buffer.alloc(moreBytes)) === moreBytes;
+      return unlessErrno(["ENOSPC", "EDQUOT"], () => calling("write", path, write)) ?? false;
+    } finally {
+      closeFd(fd);
+    }
+  };
+  const text = `head -c ${moreBytes} /dev/zero >>${shellQuote([path])}`;
+  return steps.take({ text, kind: "call" }, action, true);
 }
 
 /** Removes a file. */

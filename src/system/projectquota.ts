@@ -30,6 +30,8 @@ const ATTEMPTS = 100;
 export interface ProjectUse {
   readonly limitBytes: number | null;
   readonly usedBytes: number;
+  /** Files and directories; an empty directory of XFS takes no bytes. */
+  readonly usedInodes: number;
 }
 
 /** Whether the filesystem that holds an open directory counts projects and keeps their limits. */
@@ -62,6 +64,7 @@ export function readProjectUse(fd: number, project: number): ProjectUse {
   return {
     limitBytes: limitBlocks === 0 ? null : limitBlocks * QUOTA_BLOCK_BYTES,
     usedBytes: Number(quota.readBigUInt64LE(16)),
+    usedInodes: Number(quota.readBigUInt64LE(40)),
   };
 }
 
@@ -69,15 +72,15 @@ export function readProjectUse(fd: number, project: number): ProjectUse {
 export function findFreeProject(fd: number): number {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const project = FIRST_NUMBER + Math.floor(Math.random() * (LAST_NUMBER - FIRST_NUMBER));
-    const { limitBytes, usedBytes } = readProjectUse(fd, project);
-    if (limitBytes === null && usedBytes === 0) return project;
+    const { limitBytes, usedInodes } = readProjectUse(fd, project);
+    if (limitBytes === null && usedInodes === 0) return project;
   }
   throw new MosaicError("UNAVAILABLE", `no free number of a project in ${ATTEMPTS} attempts`);
 }
 
-/** Makes an empty directory, and all that will be made in it, belong to a project. */
+/** Makes an empty directory, and all that will be made in it, belong to a project; 0 is none. */
 export function setProject(steps: Steps, path: string, project: number): Promise<void> {
-  const text = shellQuote(["chattr", "-p", String(project), "+P", path]);
+  const text = shellQuote(["chattr", "-p", String(project), project === 0 ? "-P" : "+P", path]);
   return steps.take<void>({ text, kind: "call" }, () => tagDirectory(path, project), undefined);
 }
 
@@ -98,11 +101,12 @@ function tagDirectory(path: string, project: number): void {
   const fd = openPath(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     const { flags } = readFlags(fd);
+    const inherited = project === 0 ? 0 : XFLAG_PROJECT_INHERITED;
     // Without a sign: XFS uses the highest bit for a flag of its own.
-    flags.writeUInt32LE((flags.readUInt32LE(0) | XFLAG_PROJECT_INHERITED) >>> 0, 0);
+    flags.writeUInt32LE(((flags.readUInt32LE(0) & ~XFLAG_PROJECT_INHERITED) | inherited) >>> 0, 0);
     flags.writeUInt32LE(project, 12);
     ioctl(fd, FS_IOC_FSSETXATTR, flags, path);
-    if (readProject(fd) === project) return;
+    if ((readProject(fd) ?? 0) === project) return;
     throw new MosaicError(
       "TOOL_FAILED",
       `${path} does not belong to the project ${project} after it was set`,

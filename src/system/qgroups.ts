@@ -1,8 +1,9 @@
 import { constants, readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { MosaicError } from "../base/errors.ts";
 import { calling, unlessErrno } from "./errno.ts";
 import { closeFd, openPath } from "./files.ts";
-import { ioctl } from "./libc.ts";
+import { ioctl, syncFilesystem } from "./libc.ts";
 import { runTool } from "./runner.ts";
 import type { Steps } from "./steps.ts";
 
@@ -42,7 +43,13 @@ export function readQuotaState(fd: number): QuotaState {
   return { mode: isOn ? mode : undefined, isInconsistent: read("inconsistent") === "1" };
 }
 
-/** The qgroup of an open subvolume; undefined when it has none. */
+/** As `readQgroup`, with what was written until now: the numbers are those of the last commit, so there is one first. */
+export function readQgroupNow(fd: number): Qgroup | undefined {
+  syncFilesystem(fd);
+  return readQgroup(fd);
+}
+
+/** The qgroup of an open subvolume as of the last commit; undefined when it has none. */
 export function readQgroup(fd: number): Qgroup | undefined {
   const directory = `${findQgroups(fd)}/0_${findSubvolumeId(fd)}`;
   const read = (name: string) => Number(readValue(`${directory}/${name}`));
@@ -56,17 +63,24 @@ export function readQgroup(fd: number): Qgroup | undefined {
   };
 }
 
-/** Limits what a subvolume refers to, or takes the limit away, and reads it back: btrfs-qgroup(8). */
+/**
+ * Limits what a subvolume refers to, or takes the limit away, and reads it back: btrfs-qgroup(8). The change is made
+ * through the directory above: through the subvolume itself it fails with EDQUOT when that is full.
+ */
 export async function limitSubvolume(
   steps: Steps,
   path: string,
   limitBytes: number | null,
-  lockFd: number,
+  lockFd?: number,
 ): Promise<void> {
-  await runTool(steps, "btrfs", ["qgroup", "limit", String(limitBytes ?? "none"), path], { fds: [lockFd] });
-  if (steps.planning) return;
+  const limit = ["qgroup", "limit", String(limitBytes ?? "none")];
+  if (steps.planning) return void (await runTool(steps, "btrfs", [...limit, path]));
   const fd = openPath(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
+    const group = `0/${findSubvolumeId(fd)}`;
+    await runTool(steps, "btrfs", [...limit, group, dirname(path)], {
+      fds: lockFd === undefined ? [] : [lockFd],
+    });
     const found = readQgroup(fd)?.limitBytes;
     if (found === limitBytes) return;
     const message = `the limit of ${path} is ${found ?? "none"} after it was made ${limitBytes ?? "none"}`;

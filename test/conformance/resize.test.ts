@@ -1,241 +1,337 @@
 import { afterEach, expect, test } from "bun:test";
-import { readFileSync, statfsSync, statSync, writeFileSync } from "node:fs";
+import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Mosaic, openMosaic } from "../../src/index.ts";
-import { plannedSteps } from "../../src/system/steps.ts";
-import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { type Mosaic, openMosaic, plannedSteps } from "../../src/index.ts";
+import { Holders } from "../e2e/holders.ts";
+import { BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { checkOnly, expectRepair, takeState } from "../support/checking.ts";
 import { expectError } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
-import { loopImagesBelow, snapshotTree } from "../support/snapshot.ts";
+import {
+  canGrowMountedExt4,
+  checksum,
+  expectFilled,
+  expectSize,
+  type Inside,
+  MIB,
+  makeVolume,
+  openWith,
+  readInsideBytes,
+  START,
+  takeWhole,
+  unmount,
+  waitForDevices,
+} from "../support/resizing.ts";
 
-// Images get another size, with the filesystem that is in them, and lose nothing.
+// Volumes grow wherever they are in use, and a growth that was cut off is completed.
 
-const MIB = 1024 ** 2;
-const SIZES = { ext4: 32, xfs: 300, btrfs: 160 } as const;
-const FILESYSTEMS = Object.keys(SIZES) as (keyof typeof SIZES)[];
-const CHECKS = {
-  ext4: ["e2fsck", "-fn"],
-  xfs: ["xfs_repair", "-n"],
-  btrfs: ["btrfs", "check"],
-} as const;
+/** The filesystems inside on each location: all of them where they cost least. */
+const INSIDE: Record<Inside, readonly Inside[]> = {
+  ext4: ["ext4"],
+  xfs: ["ext4", "xfs", "btrfs"],
+  btrfs: ["xfs", "btrfs"],
+};
 
-/** The kernel grows an ext4 in use only for those: capabilities(7). */
-const HAS_SYS_RESOURCE = (() => {
-  const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
-  return ((BigInt(`0x${mask}`) >> 24n) & 1n) === 1n;
-})();
-
-for (const row of ALL_BEDS.filter(({ backend }) => backend === "loop")) {
+for (const row of BEDS.loop) {
   describeOnBed(row, (bed) => {
-    afterEach(() => clearBed(bed));
-    for (const filesystem of FILESYSTEMS) {
-      test(`${filesystem} grows while nobody uses it`, () => growUnused(bed, filesystem));
-      test(`${filesystem} grows while it is mounted`, () => growMounted(bed, filesystem));
+    const holders = new Holders();
+    afterEach(async () => {
+      for (const path of frozen.splice(0))
+        Bun.spawnSync(["fsfreeze", "--unfreeze", path], { stderr: "ignore" });
+      await holders.release();
+      clearBed(bed);
+    });
+    for (const inside of INSIDE[row.filesystem]) {
+      test(`${inside} grows while nobody uses it, and again is no change`, () => growIdle(bed, inside));
+      test(`${inside} grows while it is mounted`, () => growMounted(bed, inside));
+      test(`${inside} grows while it is mounted in another mount namespace only`, () =>
+        growElsewhere(bed, inside, holders));
+      test(`${inside} grows while it is attached`, () => growAttached(bed, inside));
+      test(`${inside} that was cut off in its growth is found by check and mended`, () =>
+        mendCutOff(bed, inside));
     }
-    for (const filesystem of ["ext4", "btrfs"] as const)
-      test(`${filesystem} becomes smaller, and not below what it holds`, () => shrink(bed, filesystem));
-    test("what cannot become smaller is refused, and nothing changes", () => refuseShrink(bed));
-    test("what is in use does not become smaller, and says by whom", () => refuseShrinkInUse(bed));
-    test("a disk grows while it is attached and open", () => growDisk(bed));
-    test("an attached filesystem that a program has open is left alone", () => refuseHeld(bed));
-    test("a plan of a resize changes nothing", () => planResize(bed));
+    test("a disk grows while a process has its device open", () => growDisk(bed, holders));
+    test("the largest size is what a file can have, and one step more is refused", () => growMost(bed));
+    if (row !== BEDS.loop[1]) return;
+    for (const inside of INSIDE.xfs) {
+      test(`${inside} in use read-only or frozen is BUSY`, () => refuseUse(bed, inside, holders));
+      test(`${inside} that a process has for itself is BUSY`, () => refuseHeld(bed, inside, holders));
+      test(`${inside}: a plan changes nothing`, () => planGrowth(bed, inside));
+    }
+    test("btrfs below what the kernel can resize it to is refused", () => refuseSmallBtrfs(bed));
+    test("sizes that are none, and volumes that are none, are refused", () => refuseSizes(bed));
   });
 }
 
-async function openWith(bed: Bed, filesystem: string): Promise<Mosaic> {
-  return openMosaic(bed.writeConfig(`with-${filesystem}`, [`default_fs: ${filesystem}`]));
+/** Frozen mount points, to be thawed also when a test fails. */
+const frozen: string[] = [];
+
+function freeze(path: string): void {
+  frozen.push(path);
+  run("fsfreeze", "--freeze", path);
 }
 
-/** Makes a volume with something in it that can be recognized; gives where it was mounted. */
-async function makeVolume(bed: Bed, mosaic: Mosaic, filesystem: keyof typeof SIZES): Promise<string> {
-  const mountPoint = bed.makeMountPoint();
-  await mosaic.createVolume("web", { kind: "fs", sizeBytes: SIZES[filesystem] * MIB });
-  await mosaic.mountVolume("web", mountPoint);
-  writeFileSync(join(mountPoint, "data"), Buffer.alloc(3 * MIB, "precious"));
-  await mosaic.unmountVolume("web", mountPoint);
-  return mountPoint;
-}
-
-function expectData(mountPoint: string): void {
-  expect(readFileSync(join(mountPoint, "data")).equals(Buffer.alloc(3 * MIB, "precious"))).toBe(true);
-}
-
-/** The size of the image, of its record and of the filesystem are of one size, and the filesystem is whole. */
-async function expectSize(
-  bed: Bed,
-  mosaic: Mosaic,
-  filesystem: keyof typeof SIZES,
-  sizeBytes: number,
-): Promise<void> {
-  const image = join(bed.location, "web");
-  expect(statSync(image).size).toBe(sizeBytes);
-  expect((await mosaic.getVolume("web")).sizeBytes).toBe(sizeBytes);
-  expect(loopImagesBelow(bed.location)).toEqual([]);
-  run(...CHECKS[filesystem], image);
-  const inside = (await mosaic.statVolume("web")).inside?.sizeBytes ?? 0;
-  expect(inside).toBeLessThanOrEqual(sizeBytes);
-  // The log of XFS and the tables of ext4 are not counted.
-  expect(inside).toBeGreaterThan(sizeBytes - 72 * MIB - sizeBytes * 0.12);
-  expect((await mosaic.check()).findings).toEqual([]);
-}
-
-async function growUnused(bed: Bed, filesystem: keyof typeof SIZES): Promise<void> {
-  await using mosaic = await openWith(bed, filesystem);
-  const mountPoint = await makeVolume(bed, mosaic, filesystem);
-  const before = await mosaic.getVolume("web");
-  const sizeBytes = 2 * SIZES[filesystem] * MIB;
-  expect(await mosaic.resizeVolume("web", sizeBytes)).toEqual({ ...before, sizeBytes });
-  await expectSize(bed, mosaic, filesystem, sizeBytes);
-  await mosaic.resizeVolume("web", sizeBytes);
-  await expectSize(bed, mosaic, filesystem, sizeBytes);
-  await mosaic.mountVolume("web", mountPoint);
-  expectData(mountPoint);
-  const { blocks, bsize } = statfsSync(mountPoint);
-  expect(blocks * bsize).toBeGreaterThan(1.4 * SIZES[filesystem] * MIB);
-  await mosaic.unmountVolume("web", mountPoint);
-}
-
-async function growMounted(bed: Bed, filesystem: keyof typeof SIZES): Promise<void> {
-  await using mosaic = await openWith(bed, filesystem);
-  const mountPoint = await makeVolume(bed, mosaic, filesystem);
-  await mosaic.mountVolume("web", mountPoint);
-  const size = () => statfsSync(mountPoint).blocks * statfsSync(mountPoint).bsize;
-  const before = size();
-  const sizeBytes = 2 * SIZES[filesystem] * MIB;
-  if (filesystem === "ext4" && !HAS_SYS_RESOURCE) {
-    const state = statSync(join(bed.location, "web")).size;
-    const error = await expectError("PERMISSION_DENIED", () => mosaic.resizeVolume("web", sizeBytes));
-    expect(error.message).toContain("unmount and detach it first");
-    expect(statSync(join(bed.location, "web")).size).toBe(state);
-    expect(size()).toBe(before);
-  } else {
+async function growIdle(bed: Bed, inside: Inside): Promise<void> {
+  await using mosaic = await openWith(bed, inside);
+  const start = START[inside];
+  const sum = await makeVolume(bed, mosaic, start);
+  const { id } = await mosaic.getVolume("web");
+  // By much, by one step, and by a part of a group of blocks.
+  for (const sizeBytes of [2 * start, 2 * start + 4096, 2 * start + 4096 + 5 * MIB]) {
     await mosaic.resizeVolume("web", sizeBytes);
-    expect(size()).toBeGreaterThan(before + 0.8 * SIZES[filesystem] * MIB);
-    const [device = ""] = run("losetup", "-n", "-O", "NAME", "-j", join(bed.location, "web"))
-      .trim()
-      .split("\n");
-    expect(Number(run("blockdev", "--getsize64", device))).toBe(sizeBytes);
+    const record = await expectSize(bed, mosaic, inside, sizeBytes, sum);
+    expect(record.id).toBe(id);
+    const before = takeState(bed);
+    expect(await mosaic.resizeVolume("web", sizeBytes)).toEqual(record);
+    await waitForDevices(bed);
+    if (inside !== "ext4" || canGrowMountedExt4()) expect(takeState(bed)).toEqual(before);
+    await expectSize(bed, mosaic, inside, sizeBytes, sum);
   }
-  expectData(mountPoint);
-  writeFileSync(join(mountPoint, "more"), Buffer.alloc(MIB, 1));
-  await mosaic.unmountVolume("web", mountPoint);
-  run(...CHECKS[filesystem], join(bed.location, "web"));
-  expect((await mosaic.check()).findings).toEqual([]);
 }
 
-async function shrink(bed: Bed, filesystem: "ext4" | "btrfs"): Promise<void> {
-  await using mosaic = await openWith(bed, filesystem);
-  const mountPoint = await makeVolume(bed, mosaic, filesystem);
-  // btrfs shrinks to 256 MiB at the least.
-  const small = { ext4: 32, btrfs: 256 }[filesystem] * MIB;
-  await mosaic.resizeVolume("web", 2 * small);
-  const refusal = await expectError("INVALID_ARGUMENT", () => mosaic.resizeVolume("web", small));
-  expect(refusal.message).toContain("--shrink");
-  const record = await mosaic.resizeVolume("web", small, { shrink: true });
-  expect(record.sizeBytes).toBe(small);
-  await expectSize(bed, mosaic, filesystem, small);
+/** Grows a volume that is in use, or is refused for want of a capability, and then has not changed. */
+async function growInUse(bed: Bed, mosaic: Mosaic, inside: Inside, sizeBytes: number): Promise<boolean> {
+  // What it has already is no change, and needs no capability.
+  const { sizeBytes: current } = await mosaic.getVolume("web");
+  await mosaic.resizeVolume("web", Number(current));
+  if (inside === "ext4" && !canGrowMountedExt4()) {
+    const before = takeState(bed);
+    const { message } = await expectError("PERMISSION_DENIED", () => mosaic.resizeVolume("web", sizeBytes));
+    expect(message).toContain("needs CAP_SYS_RESOURCE: unmount and detach it first");
+    expect(takeState(bed)).toEqual(before);
+    return false;
+  }
+  expect((await mosaic.resizeVolume("web", sizeBytes)).sizeBytes).toBe(sizeBytes);
+  await mosaic.resizeVolume("web", sizeBytes);
+  return true;
+}
+
+async function growMounted(bed: Bed, inside: Inside): Promise<void> {
+  await using mosaic = await openWith(bed, inside);
+  const start = START[inside];
+  const sum = await makeVolume(bed, mosaic, start);
+  const mountPoint = bed.makeMountPoint();
   await mosaic.mountVolume("web", mountPoint);
-  expectData(mountPoint);
-  writeFileSync(join(mountPoint, "big"), Buffer.alloc(16 * MIB, 7));
-  await mosaic.unmountVolume("web", mountPoint);
-  const before = snapshotTree(bed.location);
-  if (filesystem === "ext4") {
-    const error = await expectError("TOOL_FAILED", () =>
-      mosaic.resizeVolume("web", 8 * MIB, { shrink: true }),
-    );
-    expect(error.details.smallestBytes).toBeGreaterThan(16 * MIB);
-    expect(snapshotTree(bed.location)).toEqual(before);
+  const before = measure(mountPoint);
+  const hasGrown = await growInUse(bed, mosaic, inside, 2 * start);
+  if (hasGrown) {
+    expect(measure(mountPoint) - before).toBeGreaterThan(0.8 * start);
+    // More than there was room for.
+    run("fallocate", "-l", String(start), join(mountPoint, "more"));
   }
-  await expectError("INVALID_ARGUMENT", () => mosaic.resizeVolume("web", 4 * MIB, { shrink: true }));
-  expect(snapshotTree(bed.location)).toEqual(before);
-  run(...CHECKS[filesystem], join(bed.location, "web"));
+  writeFileSync(join(mountPoint, "file"), "written after", { flush: true });
+  expect(checksum(join(mountPoint, "data"))).toBe(sum);
+  await unmount(bed, mosaic, mountPoint);
+  await expectSize(bed, mosaic, inside, hasGrown ? 2 * start : start, sum);
 }
 
-async function refuseShrink(bed: Bed): Promise<void> {
-  await using mosaic = await openWith(bed, "xfs");
-  await mosaic.createVolume("web", { kind: "fs", sizeBytes: 400 * MIB });
-  await mosaic.createVolume("disk", { kind: "disk", sizeBytes: 16 * MIB });
-  const before = snapshotTree(bed.location);
-  const options = { shrink: true };
-  await expectError("UNSUPPORTED", () => mosaic.resizeVolume("web", 300 * MIB, options));
-  await expectError("UNSUPPORTED", () => mosaic.resizeVolume("disk", 8 * MIB, options));
-  await expectError("INVALID_ARGUMENT", () => mosaic.resizeVolume("disk", 16 * MIB + 1, options));
-  await expectError("NOT_FOUND", () => mosaic.resizeVolume("none", 16 * MIB, options));
-  expect(snapshotTree(bed.location)).toEqual(before);
+/** The bytes of a mounted filesystem, by stat(1). */
+function measure(path: string, ...prefix: readonly string[]): number {
+  const [unit = 0, blocks = 0] = run(...prefix, "stat", "-f", "-c", "%S %b", path)
+    .split(" ")
+    .map(Number);
+  return unit * blocks;
 }
 
-async function refuseShrinkInUse(bed: Bed): Promise<void> {
-  await using mosaic = await openWith(bed, "ext4");
-  const mountPoint = await makeVolume(bed, mosaic, "ext4");
-  const image = join(bed.location, "web");
-  const refuse = async () => {
-    const before = snapshotTree(bed.location);
-    const error = await expectError("BUSY", () => mosaic.resizeVolume("web", 16 * MIB, { shrink: true }));
-    expect(error.details.holders).not.toEqual([]);
-    expect(snapshotTree(bed.location)).toEqual(before);
-  };
+async function growElsewhere(bed: Bed, inside: Inside, holders: Holders): Promise<void> {
+  await using mosaic = await openWith(bed, inside);
+  const start = START[inside];
+  const sum = await makeVolume(bed, mosaic, start);
+  const mountPoint = bed.makeMountPoint();
   await mosaic.mountVolume("web", mountPoint);
-  await refuse();
-  await mosaic.unmountVolume("web", mountPoint);
-  await mosaic.attachVolume("web");
-  await refuse();
-  await mosaic.detachVolume("web");
-  const child = Bun.spawn(["sleep", "1000"], { stdio: [Bun.file(image), "ignore", "ignore"] });
-  try {
-    await refuse();
-  } finally {
-    child.kill();
-    await child.exited;
-  }
-  await mosaic.mountVolume("web", mountPoint, { readOnly: true });
-  await expectError("BUSY", () => mosaic.resizeVolume("web", 64 * MIB));
-  expect(statSync(image).size).toBe(32 * MIB);
-  await mosaic.unmountVolume("web", mountPoint);
+  const pid = await holders.holdInNamespace(":");
+  run("umount", mountPoint);
+  const enter = ["nsenter", "-m", "-t", String(pid)];
+  const before = measure(mountPoint, ...enter);
+  const hasGrown = await growInUse(bed, mosaic, inside, 2 * start);
+  if (hasGrown) expect(measure(mountPoint, ...enter) - before).toBeGreaterThan(0.8 * start);
+  expect((await mosaic.statVolume("web")).inside?.sizeBytes).toBe(measure(mountPoint, ...enter));
+  run(...enter, "touch", join(mountPoint, "still-writable"));
+  await holders.release();
+  await expectSize(bed, mosaic, inside, hasGrown ? 2 * start : start, sum);
 }
 
-async function growDisk(bed: Bed): Promise<void> {
-  await using mosaic = await openMosaic(bed.config);
-  await mosaic.createVolume("disk", { kind: "disk", sizeBytes: 16 * MIB });
-  const device = await mosaic.attachVolume("disk");
-  const child = Bun.spawn(["sleep", "1000"], { stdio: [Bun.file(device), "ignore", "ignore"] });
-  try {
-    await mosaic.resizeVolume("disk", 32 * MIB);
-    expect(Number(run("blockdev", "--getsize64", device))).toBe(32 * MIB);
-    expect((await mosaic.statVolume("disk")).virtualBytes).toBe(32 * MIB);
-  } finally {
-    child.kill();
-    await child.exited;
-  }
-  await mosaic.detachVolume("disk");
-}
-
-async function refuseHeld(bed: Bed): Promise<void> {
-  await using mosaic = await openMosaic(bed.config);
-  await mosaic.createVolume("web", { kind: "fs", sizeBytes: 16 * MIB });
+async function growAttached(bed: Bed, inside: Inside): Promise<void> {
+  await using mosaic = await openWith(bed, inside);
+  const start = START[inside];
+  const sum = await makeVolume(bed, mosaic, start);
   const device = await mosaic.attachVolume("web");
-  const child = Bun.spawn(["sleep", "1000"], { stdio: [Bun.file(device), "ignore", "ignore"] });
-  try {
-    const error = await expectError("BUSY", () => mosaic.resizeVolume("web", 32 * MIB));
-    expect(error.details.holders).toContainEqual(expect.objectContaining({ pid: child.pid }));
-    expect(statSync(join(bed.location, "web")).size).toBe(16 * MIB);
-  } finally {
-    child.kill();
-    await child.exited;
-  }
+  const hasGrown = await growInUse(bed, mosaic, inside, 2 * start);
+  const sizeBytes = hasGrown ? 2 * start : start;
+  expect(Number(run("blockdev", "--getsize64", device))).toBe(sizeBytes);
+  expectFilled(inside, readInsideBytes(inside, device), sizeBytes);
+  expect(mosaic.listVolumes()).toMatchObject([{ attachedAs: device, mountedAt: [] }]);
   await mosaic.detachVolume("web");
+  await expectSize(bed, mosaic, inside, sizeBytes, sum);
 }
 
-async function planResize(bed: Bed): Promise<void> {
+/** What a growth leaves that was killed after its first step: a larger file, and nothing else. */
+async function mendCutOff(bed: Bed, inside: Inside): Promise<void> {
+  await using mosaic = await openWith(bed, inside);
+  const start = START[inside];
+  const sum = await makeVolume(bed, mosaic, start);
+  const image = join(bed.location, "web");
+  const finding = (from: number, to: number) => ({
+    code: "size-differs",
+    severity: "problem" as const,
+    subject: "web",
+    message: `its record says ${from} bytes, its image has ${to}: a resize was cut off`,
+  });
+  run("truncate", "-s", String(2 * start), image);
+  await expectRepair(bed, finding(start, 2 * start));
+  await expectSize(bed, mosaic, inside, 2 * start, sum);
+  if (inside === "ext4" && !canGrowMountedExt4()) return;
+  const mountPoint = bed.makeMountPoint();
+  await mosaic.mountVolume("web", mountPoint);
+  run("truncate", "-s", String(3 * start), image);
+  await expectRepair(bed, finding(2 * start, 3 * start));
+  expect(measure(mountPoint)).toBeGreaterThan(2 * start);
+  await unmount(bed, mosaic, mountPoint);
+  await expectSize(bed, mosaic, inside, 3 * start, sum);
+}
+
+async function growDisk(bed: Bed, holders: Holders): Promise<void> {
   await using mosaic = await openMosaic(bed.config);
-  await mosaic.createVolume("web", { kind: "fs", sizeBytes: 32 * MIB });
-  const before = snapshotTree(bed.location);
-  const plan: string[] = [];
-  await using planning = await openMosaic(bed.config, { steps: plannedSteps((text) => plan.push(text)) });
-  await planning.resizeVolume("web", 64 * MIB);
-  expect(plan).toContain(`truncate -s ${64 * MIB} ${join(bed.location, "web")}`);
-  plan.length = 0;
-  await planning.resizeVolume("web", 16 * MIB, { shrink: true });
-  expect(plan.join("\n")).toContain("resize2fs");
-  expect(plan.join("\n")).toContain("mv --exchange");
-  expect(snapshotTree(bed.location)).toEqual(before);
+  await mosaic.createVolume("web", { kind: "disk", sizeBytes: 4096 });
+  const device = await mosaic.attachVolume("web");
+  await holders.hold('exec 7<>"$1"', device);
+  for (const sizeBytes of [MIB, 3 * MIB, 3 * MIB]) {
+    expect((await mosaic.resizeVolume("web", sizeBytes)).sizeBytes).toBe(sizeBytes);
+    expect(Number(run("blockdev", "--getsize64", device))).toBe(sizeBytes);
+    expect(statSync(join(bed.location, "web")).size).toBe(sizeBytes);
+  }
+  await holders.release();
+  await mosaic.detachVolume("web");
+  await mosaic.resizeVolume("web", 4 * MIB);
+  expect(await checkOnly(bed)).toEqual([]);
+  expect((await mosaic.statVolume("web")).virtualBytes).toBe(4 * MIB);
+}
+
+async function growMost(bed: Bed): Promise<void> {
+  await using mosaic = await openMosaic(bed.config);
+  const { sizeMaxBytes, sizeStepBytes } = mosaic.info().limits;
+  await mosaic.createVolume("web", { kind: "disk", sizeBytes: MIB });
+  const refusal = () => mosaic.resizeVolume("web", sizeMaxBytes + sizeStepBytes);
+  const error = await expectError("INVALID_ARGUMENT", refusal);
+  expect(error.message).toContain(`the largest here is ${sizeMaxBytes} bytes`);
+  await mosaic.resizeVolume("web", sizeMaxBytes);
+  const image = join(bed.location, "web");
+  expect(statSync(image).size).toBe(sizeMaxBytes);
+  await expectError("INVALID_ARGUMENT", refusal);
+  if (bed.row.filesystem !== "ext4") return;
+  const more = Bun.spawnSync(["truncate", "-s", String(sizeMaxBytes + sizeStepBytes), image]);
+  expect(more.stderr.toString()).toContain("File too large");
+}
+
+async function refuse(bed: Bed, mosaic: Mosaic, sizeBytes: number, says: string): Promise<void> {
+  const before = takeState(bed);
+  const { message } = await expectError("BUSY", () => mosaic.resizeVolume("web", sizeBytes));
+  expect(message).toContain(says);
+  expect(takeState(bed)).toEqual(before);
+}
+
+async function refuseUse(bed: Bed, inside: Inside, holders: Holders): Promise<void> {
+  await using mosaic = await openWith(bed, inside);
+  const start = START[inside];
+  const sum = await makeVolume(bed, mosaic, start);
+  const mountPoint = bed.makeMountPoint();
+  await mosaic.mountVolume("web", mountPoint, { readOnly: true });
+  await refuse(bed, mosaic, 2 * start, "in use read-only: unmount it first");
+  await unmount(bed, mosaic, mountPoint);
+  await mosaic.mountVolume("web", mountPoint);
+  run("mount", "-o", "remount,ro", mountPoint);
+  await refuse(bed, mosaic, 2 * start, "in use read-only: unmount it first");
+  run("mount", "-o", "remount,rw", mountPoint);
+  freeze(mountPoint);
+  await refuse(bed, mosaic, 2 * start, "its filesystem is frozen");
+  const pid = await holders.holdInNamespace(":");
+  run("umount", mountPoint);
+  frozen.push(`/proc/${pid}/root${mountPoint}`);
+  await refuse(bed, mosaic, 2 * start, "its filesystem is frozen");
+  run("fsfreeze", "--unfreeze", `/proc/${pid}/root${mountPoint}`);
+  await holders.release();
+  await expectSize(bed, mosaic, inside, start, sum);
+}
+
+/** A program that has the device or the image open may be a virtual machine, beside which nobody may mount it. */
+async function refuseHeld(bed: Bed, inside: Inside, holders: Holders): Promise<void> {
+  await using mosaic = await openWith(bed, inside);
+  const start = START[inside];
+  const sum = await makeVolume(bed, mosaic, start);
+  const ofImage = await holders.hold('exec 7<>"$1"', join(bed.location, "web"));
+  await refuse(bed, mosaic, 2 * start, `it is open in process ${ofImage} `);
+  const whileOpen = await mosaic.attachVolume("web");
+  await refuse(bed, mosaic, 2 * start, `it is open in process ${ofImage} `);
+  await holders.release();
+  const ofDevice = await holders.hold('exec 7<>"$1"', whileOpen);
+  await refuse(bed, mosaic, 2 * start, `it is open in process ${ofDevice} `);
+  await holders.release();
+  await mosaic.detachVolume("web");
+  await expectSize(bed, mosaic, inside, start, sum);
+}
+
+async function planGrowth(bed: Bed, inside: Inside): Promise<void> {
+  await using mosaic = await openWith(bed, inside);
+  const start = START[inside];
+  const sum = await makeVolume(bed, mosaic, start);
+  const before = takeWhole(bed);
+  const idle = await plan(bed, 2 * start);
+  expect(takeWhole(bed)).toEqual(before);
+  expect(idle.find((text) => text.startsWith("truncate "))).toContain(String(2 * start));
+  expect(idle.filter((text) => /^(losetup|mount|setfattr) /.test(text))).toHaveLength(3);
+  const mountPoint = bed.makeMountPoint();
+  await mosaic.mountVolume("web", mountPoint);
+  const mounted = takeState(bed);
+  const capacity = measure(mountPoint);
+  expect((await plan(bed, 2 * start)).join("\n")).toContain("losetup --set-capacity");
+  expect([takeState(bed), measure(mountPoint)]).toEqual([mounted, capacity]);
+  await unmount(bed, mosaic, mountPoint);
+  await expectSize(bed, mosaic, inside, start, sum);
+}
+
+async function plan(bed: Bed, sizeBytes: number): Promise<string[]> {
+  const log: string[] = [];
+  await using mosaic = await openMosaic(bed.config, { steps: plannedSteps((text) => log.push(text)) });
+  await mosaic.resizeVolume("web", sizeBytes);
+  return log;
+}
+
+async function refuseSmallBtrfs(bed: Bed): Promise<void> {
+  await using mosaic = await openWith(bed, "btrfs");
+  const start = 128 * MIB;
+  const sum = await makeVolume(bed, mosaic, start);
+  const before = takeWhole(bed);
+  const { message, details } = await expectError("INVALID_ARGUMENT", () =>
+    mosaic.resizeVolume("web", 200 * MIB),
+  );
+  expect(message).toContain("invalid size 200M: btrfs can be resized to 256M or more");
+  expect(details.minimumBytes).toBe(256 * MIB);
+  expect(takeWhole(bed)).toEqual(before);
+  expect((await mosaic.resizeVolume("web", start)).sizeBytes).toBe(start);
+  await mosaic.resizeVolume("web", 256 * MIB);
+  await expectSize(bed, mosaic, "btrfs", 256 * MIB, sum);
+}
+
+async function refuseSizes(bed: Bed): Promise<void> {
+  await using mosaic = await openMosaic(bed.config);
+  for (const kind of ["disk", "fs"] as const) {
+    await mosaic.createVolume("web", { kind, sizeBytes: 32 * MIB });
+    const before = takeWhole(bed);
+    for (const sizeBytes of [
+      0,
+      -4096,
+      1,
+      4095,
+      4097,
+      32 * MIB + 1,
+      0.5,
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+    ])
+      await expectError("INVALID_ARGUMENT", () => mosaic.resizeVolume("web", sizeBytes, { shrink: true }));
+    expect(takeWhole(bed)).toEqual(before);
+    await mosaic.dropVolume("web");
+  }
+  const { message } = await expectError("NOT_FOUND", () => mosaic.resizeVolume("web", 64 * MIB));
+  expect(message).toContain('Cannot resize "web": there is no volume');
 }

@@ -6,7 +6,7 @@ import { calling, errnoName, hasErrno, systemError, unlessErrno } from "../../sr
 describe("a failed system call", () => {
   test.each([
     ["ENOSPC", "NO_SPACE", "no space left on the device"],
-    ["EDQUOT", "NO_SPACE", "the disk quota is used up"],
+    ["EDQUOT", "NO_SPACE", "the disk quota is used up: raise it, or remove what is not needed"],
     ["EPERM", "PERMISSION_DENIED", "the operation is not permitted"],
     ["EACCES", "PERMISSION_DENIED", "permission denied"],
     ["EBUSY", "BUSY", "the device or file is busy"],

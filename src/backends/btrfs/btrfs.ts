@@ -27,7 +27,7 @@ import { closeFd, setMode } from "../../system/files.ts";
 import { limitSubvolume, type QuotaMode, readQgroup } from "../../system/qgroups.ts";
 import type { Steps } from "../../system/steps.ts";
 import { type Backend, type BackendContext, TREE_LIMITS } from "../backend.ts";
-import { checkQuota, findQuotaObstacle, resizeSubvolume } from "./quota.ts";
+import { checkQuota, clearLimit, findQuotaObstacle, makeRoom, resizeSubvolume } from "./quota.ts";
 
 const SUBVOLUME_INODE = 256n;
 
@@ -42,11 +42,12 @@ export function openBtrfs(context: BackendContext): Backend {
   const store: Store = { ...context, location, form: subvolumeForm(location) };
   const quota = context.quota as QuotaMode | undefined;
   const sizeObstacle = quota && findQuotaObstacle(location, quota);
-  /** Limits a volume that is being built. */
-  const limit = async ({ sizeBytes }: VolumeRecord, operation: Operation) => {
-    if (quota === undefined || sizeBytes === null) return;
-    if (sizeObstacle) throw sizeObstacle;
-    await limitSubvolume(steps, operation.volumePath, sizeBytes, operation.fd);
+  const unlimit = async ({ sizeBytes }: VolumeRecord, { volumePath, fd }: Operation) => {
+    if (sizeObstacle && sizeBytes !== null) throw sizeObstacle;
+    if (quota !== undefined && !sizeObstacle) await clearLimit(steps, volumePath, fd);
+  };
+  const limit = async ({ sizeBytes }: VolumeRecord, { volumePath, fd }: Operation) => {
+    if (quota !== undefined && sizeBytes !== null) await limitSubvolume(steps, volumePath, sizeBytes, fd);
   };
   return {
     ...locationMembers(store),
@@ -63,11 +64,16 @@ export function openBtrfs(context: BackendContext): Backend {
       }),
     limits: TREE_LIMITS,
     create: (record) =>
-      publishVolume(store, record, async (operation) => {
-        await createSubvolume(steps, operation.volumePath, operation.fd);
-        await setMode(steps, operation.volumePath, 0o700);
-        await limit(record, operation);
-      }),
+      publishVolume(
+        store,
+        record,
+        async (operation) => {
+          await createSubvolume(steps, operation.volumePath, operation.fd);
+          await setMode(steps, operation.volumePath, 0o700);
+          await unlimit(record, operation);
+        },
+        (operation) => limit(record, operation),
+      ),
     adopt: (record) =>
       adoptVolume(store, record, async (_path, fd) => ({
         ...record,
@@ -80,10 +86,15 @@ export function openBtrfs(context: BackendContext): Backend {
       const volume = await lockOrigin(store, origin);
       try {
         const record = makeRecord(volume.record);
-        await publishVolume(store, record, async (operation) => {
-          await snapshotSubvolume(steps, volume.path, operation.volumePath, operation.fd);
-          await limit(record, operation);
-        });
+        await publishVolume(
+          store,
+          record,
+          async (operation) => {
+            await snapshotSubvolume(steps, volume.path, operation.volumePath, operation.fd);
+            await unlimit(record, operation);
+          },
+          (operation) => limit(record, operation),
+        );
         return record;
       } finally {
         volume.close();
@@ -113,9 +124,13 @@ function subvolumeForm(location: Location): Form {
     holders: (path) => findDirectoryHolders(location, path),
     async release(steps, path) {
       if (!(await isReadOnlySubvolume(steps, path))) return async () => {};
+      const takeRoomBack = await makeRoom(steps, path);
       // A read-only subvolume cannot be renamed: EROFS.
       await setReadOnlySubvolume(steps, path, false);
-      return () => setReadOnlySubvolume(steps, path, true);
+      return async () => {
+        await setReadOnlySubvolume(steps, path, true);
+        await takeRoomBack();
+      };
     },
     remove: (steps, path, lockFd) => removeSubvolumes(steps, path, lockFd),
   };

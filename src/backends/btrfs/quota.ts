@@ -5,12 +5,22 @@ import { rewriteRecord } from "../../location/rewrite.ts";
 import { requireAllowed } from "../../location/sizes.ts";
 import type { Store } from "../../location/store.ts";
 import { listVolumes, lockVolume, openVolume, type VolumeAddress } from "../../location/volumes.ts";
-import { limitSubvolume, type QuotaMode, readQgroup, readQuotaState } from "../../system/qgroups.ts";
-import { shellQuote } from "../../system/steps.ts";
+import { closeFd, openDirectory } from "../../system/files.ts";
+import {
+  limitSubvolume,
+  type QuotaMode,
+  readQgroup,
+  readQgroupNow,
+  readQuotaState,
+} from "../../system/qgroups.ts";
+import { type Steps, shellQuote } from "../../system/steps.ts";
 import type { ResizeOptions } from "../backend.ts";
 
 // The sizes of subvolumes, kept by btrfs quotas where the config asks for it. Quotas are a matter of the whole filesystem:
 // they are never switched on from here.
+
+/** A full subvolume has no room for its own record and properties, so its limit is this much larger while they change. */
+const ROOM_BYTES = 16 * 1024 ** 2;
 
 /** Why the quotas that the config wants do not work; undefined when they do. */
 export function findQuotaObstacle(location: Location, wanted: QuotaMode): MosaicError | undefined {
@@ -28,6 +38,31 @@ function enableCommand({ path }: Location, mode: QuotaMode): string {
   return shellQuote(["btrfs", "quota", "enable", ...(mode === "simple" ? ["--simple"] : []), path]);
 }
 
+/** Takes away the limit that a new subvolume may have: a snapshot that of its origin, before Linux 6.10 any that of a dropped one with its number. */
+export async function clearLimit(steps: Steps, path: string, lockFd: number): Promise<void> {
+  if (steps.planning) return;
+  const fd = openDirectory(path);
+  try {
+    const hasLimit = (readQgroup(fd)?.limitBytes ?? null) !== null;
+    if (hasLimit) await limitSubvolume(steps, path, null, lockFd);
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/** Makes room for a change of a subvolume's properties where it is full; gives what takes that back. */
+export async function makeRoom(steps: Steps, path: string): Promise<() => Promise<void>> {
+  const fd = openDirectory(path);
+  try {
+    const { limitBytes = null, referencedBytes = 0 } = readQgroupNow(fd) ?? {};
+    if (limitBytes === null || limitBytes >= referencedBytes + ROOM_BYTES) return async () => {};
+    await limitSubvolume(steps, path, referencedBytes + ROOM_BYTES);
+    return () => limitSubvolume(steps, path, limitBytes);
+  } finally {
+    closeFd(fd);
+  }
+}
+
 /** Gives a subvolume another limit, also while it is mounted. */
 export async function resizeSubvolume(
   store: Store,
@@ -37,13 +72,15 @@ export async function resizeSubvolume(
 ) {
   const volume = await lockVolume(store, address);
   try {
-    const group = readQgroup(volume.fd);
-    const limitBytes = group?.limitBytes ?? null;
-    requireAllowed(address.name, sizeBytes, limitBytes, group?.referencedBytes ?? 0, shrink);
+    const { limitBytes = null, referencedBytes = 0 } = readQgroupNow(volume.fd) ?? {};
+    requireAllowed(address.name, sizeBytes, limitBytes, referencedBytes, shrink);
     const record = { ...volume.record, sizeBytes };
+    const roomyBytes = Math.max(sizeBytes, referencedBytes + ROOM_BYTES);
+    const limit = (bytes: number | null) => limitSubvolume(store.steps, volume.path, bytes, volume.fd);
     await rewriteRecord(store, volume, record, {
-      apply: () => limitSubvolume(store.steps, volume.path, sizeBytes, volume.fd),
-      undo: () => limitSubvolume(store.steps, volume.path, limitBytes, volume.fd),
+      apply: () => limit(roomyBytes),
+      ...(roomyBytes !== sizeBytes && { finish: () => limit(sizeBytes) }),
+      undo: () => limit(limitBytes),
     });
     return record;
   } finally {

@@ -7,12 +7,12 @@ import { Deferred } from "../../location/deferred.ts";
 import type { Store } from "../../location/store.ts";
 import type { LockedVolume } from "../../location/volumes.ts";
 import { calling } from "../../system/errno.ts";
-import { closeFd, setFileSize } from "../../system/files.ts";
-import { findDeviceMounts } from "../../system/holders.ts";
+import { closeFd, setFileSize, syncMounted } from "../../system/files.ts";
+import { findDeviceMounts, type Holder } from "../../system/holders.ts";
 import { type LoopDevice, updateCapacity } from "../../system/loop.ts";
 import { isFrozen, openDeviceMount } from "../../system/mounting.ts";
 import type { Steps } from "../../system/steps.ts";
-import { findLastingHolders, settleDevice } from "./holders.ts";
+import { findImageHolders, settleDevice } from "./holders.ts";
 
 /**
  * Grows an image where it is, also in use: the file, then its device, then the filesystem, each only as far as it has not
@@ -26,7 +26,8 @@ export async function growImage(
 ): Promise<boolean> {
   const { steps } = store;
   const device = await settleDevice(volume.fd);
-  if (device && filesystem) await requireGrowable(volume, device);
+  if (filesystem) await requireGrowable(volume, device);
+  const isDone = volume.record.sizeBytes === sizeBytes && readSize(volume) === sizeBytes;
   await using undo = new Deferred();
   await growFile(steps, volume, device, sizeBytes, undo);
   if (device) await updateCapacity(steps, device, sizeBytes);
@@ -35,6 +36,8 @@ export async function growImage(
   } catch (thrown) {
     if (!isDenied(thrown)) throw thrown;
     if (!device && filesystem?.resizeCopy) return false;
+    // The record is written last: it says that the filesystem has that size already.
+    if (isDone) return true;
     const advice = "growing it in use needs CAP_SYS_RESOURCE: unmount and detach it first";
     throw new MosaicError("PERMISSION_DENIED", `${(thrown as Error).message}; ${advice}`, {}, thrown);
   }
@@ -42,10 +45,21 @@ export async function growImage(
   return true;
 }
 
-/** Growing the filesystem means mounting it: not where somebody has the device for himself. */
-async function requireGrowable({ record }: LockedVolume, device: LoopDevice): Promise<void> {
-  const mounts = findDeviceMounts(device.path, device.number);
-  if (mounts.length === 0) requireUnheld(record, await findLastingHolders(device));
+/** Growing the filesystem means mounting it: not where somebody has the device or the image for himself. */
+async function requireGrowable(
+  { record, path, fd }: LockedVolume,
+  device: LoopDevice | undefined,
+): Promise<void> {
+  const mounts = device ? findDeviceMounts(device.path, device.number) : [];
+  if (mounts.length === 0) {
+    const holders = await findImageHolders(path, fd);
+    const isOwn = (holder: Holder) => holder.kind === "device" && holder.device === device?.path;
+    requireUnheld(
+      record,
+      holders.filter((holder) => !isOwn(holder)),
+    );
+  }
+  if (!device) return;
   const isReadOnly = device.readOnly || mounts.some((mount) => mount.superOptions.includes("ro"));
   const [mount] = mounts;
   if (!isReadOnly && !(mount && isFrozen(mount))) return;
@@ -60,7 +74,7 @@ async function growFile(
   sizeBytes: number,
   undo: Deferred,
 ): Promise<void> {
-  const { size } = calling("fstat", volume.path, () => fstatSync(volume.fd));
+  const size = readSize(volume);
   if (size === sizeBytes) return;
   const setSize = async (bytes: number) => {
     const path = `/proc/self/fd/${volume.fd}`;
@@ -77,6 +91,10 @@ async function growFile(
     if (device) await updateCapacity(steps, device, size);
   });
   await setSize(sizeBytes);
+}
+
+function readSize({ path, fd }: LockedVolume): number {
+  return calling("fstat", path, () => fstatSync(fd)).size;
 }
 
 async function growInside(
@@ -112,13 +130,18 @@ async function growMounted(
   sizeBytes: number,
   undo: Deferred,
 ): Promise<void> {
-  if (steps.planning) return filesystem.grow(steps, mountFd, sizeBytes);
+  const grow = async (fd: number) => {
+    await filesystem.grow(steps, fd, sizeBytes);
+    // Before the record says so; and only now btrfs tells that it could not write what it has changed.
+    await syncMounted(steps, fd);
+  };
+  if (steps.planning) return grow(mountFd);
   const root = `/proc/self/fd/${mountFd}/.`;
   // A mount's descriptor takes no ioctl, that of its root does.
   const rootFd = calling("open", root, () => openSync(root, constants.O_RDONLY | constants.O_DIRECTORY));
   const before = statfsSync(root).blocks;
   try {
-    await filesystem.grow(steps, rootFd, sizeBytes);
+    await grow(rootFd);
   } finally {
     if (statfsSync(root).blocks > before) undo.cancel();
     closeFd(rootFd);

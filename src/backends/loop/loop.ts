@@ -58,7 +58,7 @@ export function openLoop(context: BackendContext): Backend {
 const imageForm: Form = {
   backend: "loop",
   description: "an image file",
-  matches: (status) => status.isFile() && status.nlink === 1n,
+  matches: (status) => status.isFile() && status.nlink <= 1n,
   async kindOf(steps, path) {
     if (!isWholeSectors(Number(findStatus(path)?.size ?? 0))) return undefined;
     return (await isOneFilesystem(steps, path)) ? "fs" : "disk";

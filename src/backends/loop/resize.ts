@@ -3,6 +3,7 @@ import { MosaicError } from "../../base/errors.ts";
 import { formatSize } from "../../base/size.ts";
 import type { Filesystem } from "../../filesystems/filesystem.ts";
 import { filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
+import type { Operation } from "../../location/operation.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "../../location/record.ts";
 import { replaceVolume } from "../../location/replace.ts";
 import type { Store } from "../../location/store.ts";
@@ -34,7 +35,9 @@ export async function resizeImage(
   try {
     const filesystem = findFilesystem(volume.record);
     const record: VolumeRecord = { ...volume.record, sizeBytes };
-    if (sizeBytes < calling("fstat", volume.path, () => fstatSync(volume.fd)).size) {
+    const { size } = calling("fstat", volume.path, () => fstatSync(volume.fd));
+    if (sizeBytes > size) requireAtLeast(volume, filesystem, sizeBytes);
+    if (sizeBytes < size) {
       const shrinkable = requireShrinkable(volume, filesystem, sizeBytes, shrink);
       await resizeAside(store, volume, record, shrinkable);
     } else if (await growImage(store, volume, filesystem, sizeBytes)) await recordSize(store, volume, record);
@@ -70,10 +73,19 @@ function requireShrinkable(
       details,
     );
   }
-  const minimumBytes = filesystem.shrunkMinimumBytes ?? filesystem.minimumBytes;
-  if (sizeBytes >= minimumBytes) return filesystem;
-  const message = `invalid size ${formatSize(sizeBytes)}: ${filesystem.name} shrinks to ${formatSize(minimumBytes)} at the least`;
-  throw new MosaicError("INVALID_ARGUMENT", message, { ...details, minimumBytes });
+  requireAtLeast({ record }, filesystem, sizeBytes);
+  return filesystem;
+}
+
+function requireAtLeast(
+  { record }: Pick<LockedVolume, "record">,
+  filesystem: Filesystem | undefined,
+  sizeBytes: number,
+): void {
+  const minimumBytes = Math.max(filesystem?.minimumBytes ?? 0, filesystem?.resizeMinimumBytes ?? 0);
+  if (sizeBytes >= minimumBytes) return;
+  const message = `invalid size ${formatSize(sizeBytes)}: ${filesystem?.name} can be resized to ${formatSize(minimumBytes)} or more`;
+  throw new MosaicError("INVALID_ARGUMENT", message, { name: record.name, sizeBytes, minimumBytes });
 }
 
 async function recordSize({ steps }: Store, volume: LockedVolume, record: VolumeRecord): Promise<void> {
@@ -91,13 +103,20 @@ async function resizeAside(
 ): Promise<void> {
   const { steps } = store;
   const sizeBytes = Number(record.sizeBytes);
-  await replaceVolume(store, volume, record, async ({ volumePath, fd: lockFd }) => {
+  const build = async ({ volumePath, fd: lockFd }: Operation) => {
     await copyImage(store, volume, volumePath, lockFd);
     const current = fstatSync(volume.fd).size;
     if (sizeBytes > current) await truncateCopy(store, volumePath, sizeBytes);
     await filesystem.resizeCopy?.(steps, volumePath, sizeBytes, lockFd);
     if (sizeBytes < current) await truncateCopy(store, volumePath, sizeBytes);
-  });
+  };
+  try {
+    await replaceVolume(store, volume, record, build);
+  } catch (thrown) {
+    if (!(thrown instanceof MosaicError) || thrown.code !== "NO_SPACE") throw thrown;
+    const message = `${thrown.message}; it is resized as a copy, for which the location needs room`;
+    throw new MosaicError("NO_SPACE", message, thrown.details, thrown);
+  }
 }
 
 async function copyImage(

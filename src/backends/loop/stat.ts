@@ -1,14 +1,15 @@
-import { fstatSync, statfsSync } from "node:fs";
+import { constants, fstatSync, openSync, statfsSync } from "node:fs";
+import { MosaicError } from "../../base/errors.ts";
 import type { FilesystemUse } from "../../filesystems/filesystem.ts";
 import { filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
 import type { Store } from "../../location/store.ts";
 import { type LockedVolume, openVolume, type VolumeAddress } from "../../location/volumes.ts";
-import { calling } from "../../system/errno.ts";
+import { calling, unlessErrno } from "../../system/errno.ts";
 import { measureSharedBytes } from "../../system/fiemap.ts";
-import { fileKeyOf } from "../../system/files.ts";
-import { findDeviceMounts } from "../../system/holders.ts";
+import { closeFd, fileKeyOf } from "../../system/files.ts";
+import { findDeviceMounts, type Holder } from "../../system/holders.ts";
 import { findLoopDevice } from "../../system/loop.ts";
-import { pathFromHere } from "../../system/mounts.ts";
+import { type Mount, mountIdOf, pathFromHere } from "../../system/mounts.ts";
 import type { Steps } from "../../system/steps.ts";
 import type { VolumeStat } from "../backend.ts";
 import { findImageHolders } from "./holders.ts";
@@ -18,26 +19,55 @@ export async function statImage(store: Store, address: VolumeAddress): Promise<V
   const volume = openVolume(store, address);
   const { path, fd, record } = volume;
   try {
-    const inside = await readInside(store.steps, volume);
+    const holders = await findImageHolders(path, fd);
+    const inside = await readInside(store.steps, volume, holders);
     const sharedBytes = await measureSharedBytes(fd, path);
     const { size, blocks } = calling("fstat", path, () => fstatSync(fd));
     const allocatedBytes = blocks * 512;
     const exclusiveBytes = Math.max(0, allocatedBytes - sharedBytes);
-    const holders = await findImageHolders(path, fd);
     return { record, virtualBytes: size, allocatedBytes, exclusiveBytes, inside, holders };
   } finally {
     volume.close();
   }
 }
 
-/** What is used inside: told by the mount, or by the image where nobody has it. */
-async function readInside(steps: Steps, { fd, path, record }: LockedVolume): Promise<FilesystemUse | null> {
+/** What is used inside: told by a mount, or by the image where nobody has it; null where neither can tell. */
+async function readInside(
+  steps: Steps,
+  { fd, path, record }: LockedVolume,
+  holders: readonly Holder[],
+): Promise<FilesystemUse | null> {
   if (record.filesystem === null || !isFilesystemName(record.filesystem)) return null;
   const device = findLoopDevice(fileKeyOf(fd));
-  if (!device) return (await filesystemOf(record.filesystem).readUse(steps, path)) ?? null;
-  const [mount] = findDeviceMounts(device.path, device.number);
-  if (!mount) return null;
+  if (device) return readMounted(findDeviceMounts(device.path, device.number));
+  if (holders.length > 0) return null;
+  try {
+    return (await filesystemOf(record.filesystem).readUse(steps, path)) ?? null;
+  } catch (thrown) {
+    // What its users made of it, or a host without the tool, is no reason to tell nothing of the volume.
+    if (thrown instanceof MosaicError && ["TOOL_FAILED", "UNAVAILABLE"].includes(thrown.code)) return null;
+    throw thrown;
+  }
+}
+
+/** By the first of the mounts that can be reached: something else may be mounted over it. */
+function readMounted(mounts: readonly Mount[]): FilesystemUse | null {
+  for (const mount of mounts) {
+    const use = unlessErrno(["ENOENT", "ENOTDIR", "EACCES"], () => readMount(mount));
+    if (use) return use;
+  }
+  return null;
+}
+
+function readMount(mount: Mount): FilesystemUse | undefined {
+  const O_PATH = 0o10000000;
   const place = pathFromHere(mount);
-  const { bsize, blocks, bfree } = calling("statfs", place, () => statfsSync(place));
-  return { sizeBytes: blocks * bsize, usedBytes: (blocks - bfree) * bsize };
+  const fd = calling("open", place, () => openSync(place, O_PATH | constants.O_NOFOLLOW));
+  try {
+    if (mountIdOf(fd) !== mount.id) return undefined;
+    const { bsize, blocks, bfree } = calling("statfs", place, () => statfsSync(`/proc/self/fd/${fd}`));
+    return { sizeBytes: blocks * bsize, usedBytes: (blocks - bfree) * bsize };
+  } finally {
+    closeFd(fd);
+  }
 }

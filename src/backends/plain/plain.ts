@@ -12,15 +12,15 @@ import { type Location, openLocation } from "../../location/location.ts";
 import { removeTree } from "../../location/removal.ts";
 import type { Store } from "../../location/store.ts";
 import { makeDirectory } from "../../system/files.ts";
-import { limitProject, QUOTA_BLOCK_BYTES } from "../../system/projectquota.ts";
+import { QUOTA_BLOCK_BYTES } from "../../system/projectquota.ts";
 import { type Backend, type BackendContext, TREE_LIMITS } from "../backend.ts";
 import {
   checkProjects,
-  findLimitToForget,
   findProjectObstacle,
   limitDirectory,
   readDirectoryLimit,
   resizeDirectory,
+  unlimitDirectory,
 } from "./projects.ts";
 
 /** Volumes are directories of any filesystem: no clone, no device; their sizes are kept where project quotas are. */
@@ -68,9 +68,9 @@ function directoryForm(location: Location, hasQuota: boolean): Form {
     matches: (status) => status.isDirectory(),
     holders: (path) => findDirectoryHolders(location, path),
     async remove(steps, path) {
-      const project = hasQuota && !steps.planning ? findLimitToForget(path) : undefined;
+      // First: what is gone does not tell its project any more.
+      if (hasQuota && !steps.planning) await unlimitDirectory(steps, location, path);
       await removeTree(steps, path);
-      if (project !== undefined) await limitProject(steps, location.fd, project, null, location.path);
     },
   };
 }

@@ -53,13 +53,19 @@ export async function limitDirectory(
   sizeBytes: number,
 ): Promise<void> {
   const project = steps.planning ? 0 : findFreeProject(location.fd);
-  // The limit first: then the number is taken.
-  await limitProject(steps, location.fd, project, sizeBytes, location.path);
+  // The directory first: a limit that a killed run left without one would stay for ever.
   await setProject(steps, path, project);
+  await limitProject(steps, location.fd, project, sizeBytes, location.path);
 }
 
-/** Takes away the limit of a directory that is about to go; what is given back does it, after it has gone. */
-export function findLimitToForget(path: string): number | undefined {
+/** Takes away the limit that mosaic gave a directory. While quotas are off it stays, and harms nobody: its number is not given again. */
+export async function unlimitDirectory(steps: Steps, location: Location, path: string): Promise<void> {
+  const project = findOwnProject(path);
+  if (project !== undefined && hasProjectQuota(location.fd))
+    await limitProject(steps, location.fd, project, null, location.path);
+}
+
+function findOwnProject(path: string): number | undefined {
   const fd = unlessErrno(["ENOENT", "ENOTDIR", "ELOOP"], () => openDirectory(path));
   if (fd === undefined) return undefined;
   try {
@@ -90,10 +96,9 @@ export async function resizeDirectory(
     const record = { ...volume.record, sizeBytes };
     if (project === undefined) {
       requireEmpty(address.name, volume.path);
-      const undo = async () => {};
       await rewriteRecord(store, volume, record, {
         apply: () => limitDirectory(steps, location, volume.path, sizeBytes),
-        undo,
+        undo: () => freeDirectory(steps, location, volume.path),
       });
       return record;
     }
@@ -107,6 +112,11 @@ export async function resizeDirectory(
   } finally {
     volume.close();
   }
+}
+
+async function freeDirectory(steps: Steps, location: Location, path: string): Promise<void> {
+  await unlimitDirectory(steps, location, path);
+  await setProject(steps, path, 0);
 }
 
 /** The files of a directory that was made without a size belong to no project, and would not be counted. */
