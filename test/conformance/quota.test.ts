@@ -177,8 +177,8 @@ async function refusesSizes(bed: Bed): Promise<void> {
   await using mosaic = await openMosaic(bed.config);
   await mosaic.createVolume("web", FS);
   const { sizeStepBytes, sizeMaxBytes } = mosaic.info().limits;
-  expect(sizeStepBytes).toBe(bed.row.backend === "btrfs" ? 1 : 1024);
-  for (const sizeBytes of [0, -1024, 1.5, sizeMaxBytes + 1024, ...(sizeStepBytes > 1 ? [SIZE + 1] : [])]) {
+  expect(sizeStepBytes).toBe({ btrfs: 1, ext4: 1024, xfs: 4096 }[bed.row.filesystem]);
+  for (const sizeBytes of [0, -4096, 1.5, sizeMaxBytes + 4096, ...(sizeStepBytes > 1 ? [SIZE + 1] : [])]) {
     await expectError("INVALID_ARGUMENT", () => mosaic.createVolume("new", { kind: "fs", sizeBytes }));
     await expectError("INVALID_ARGUMENT", () => mosaic.resizeVolume("web", sizeBytes, { shrink: true }));
   }

@@ -9,12 +9,13 @@ const ON_AN_OLDER_KERNEL: BedRow = {
   backend: "btrfs",
   filesystem: "btrfs",
   quota: "qgroup",
+  tier: "guest",
 };
 
 /** The beds of directories and subvolumes whose sizes are kept. */
 export const QUOTA_ROWS: readonly BedRow[] = [
   ...ALL_BEDS.filter((row) => row.quota !== undefined),
-  ...(process.env.MOSAIC_TIER === "guest" ? [ON_AN_OLDER_KERNEL] : []),
+  ON_AN_OLDER_KERNEL,
 ];
 
 /** What a tool says of a volume's quota, in bytes; undefined when it belongs to none. */

@@ -12,10 +12,10 @@ import { type Location, openLocation } from "../../location/location.ts";
 import { removeTree } from "../../location/removal.ts";
 import type { Store } from "../../location/store.ts";
 import { makeDirectory } from "../../system/files.ts";
-import { QUOTA_BLOCK_BYTES } from "../../system/projectquota.ts";
-import { type Backend, type BackendContext, TREE_LIMITS } from "../backend.ts";
+import { type Backend, type BackendContext, type Limits, TREE_LIMITS } from "../backend.ts";
 import {
   checkProjects,
+  findLimitStep,
   findProjectObstacle,
   limitDirectory,
   readDirectoryLimit,
@@ -32,9 +32,7 @@ export function openPlain(context: BackendContext): Backend {
   const areSizesKept = quota !== undefined && !sizeObstacle;
   return {
     ...locationMembers(store),
-    limits: areSizesKept
-      ? { ...TREE_LIMITS, sizeStepBytes: QUOTA_BLOCK_BYTES, sizeMaxBytes: QUOTA_MAX_BYTES }
-      : TREE_LIMITS,
+    limits: areSizesKept ? describeLimits(location) : TREE_LIMITS,
     sizeObstacle,
     create: (record) =>
       publishVolume(store, record, async ({ volumePath }) => {
@@ -59,7 +57,11 @@ export function openPlain(context: BackendContext): Backend {
   };
 }
 
-const QUOTA_MAX_BYTES = Number.MAX_SAFE_INTEGER - (QUOTA_BLOCK_BYTES - 1);
+function describeLimits(location: Location): Limits {
+  const sizeStepBytes = findLimitStep(location);
+  const sizeMaxBytes = Number.MAX_SAFE_INTEGER - (Number.MAX_SAFE_INTEGER % sizeStepBytes);
+  return { ...TREE_LIMITS, sizeStepBytes, sizeMaxBytes };
+}
 
 function directoryForm(location: Location, hasQuota: boolean): Form {
   return {

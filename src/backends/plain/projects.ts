@@ -1,3 +1,4 @@
+import { statfsSync } from "node:fs";
 import { MosaicError, quote } from "../../base/errors.ts";
 import type { Finding } from "../../location/finding.ts";
 import type { Location } from "../../location/location.ts";
@@ -5,13 +6,14 @@ import { rewriteRecord } from "../../location/rewrite.ts";
 import { requireAllowed } from "../../location/sizes.ts";
 import type { Store } from "../../location/store.ts";
 import { listVolumes, lockVolume, openVolume, type VolumeAddress } from "../../location/volumes.ts";
-import { unlessErrno } from "../../system/errno.ts";
+import { calling, unlessErrno } from "../../system/errno.ts";
 import { closeFd, listDirectory, openDirectory } from "../../system/files.ts";
 import {
   findFreeProject,
   hasProjectQuota,
   isOwnProject,
   limitProject,
+  QUOTA_BLOCK_BYTES,
   readProject,
   readProjectUse,
   setProject,
@@ -43,6 +45,12 @@ export function findProjectObstacle(location: Location): MosaicError | undefined
   if (project === undefined) return undefined;
   const message = `the location ${quote(location.path)} belongs to the project ${project}, so its volumes cannot have their own`;
   return new MosaicError("UNSUPPORTED", message, { reason: "quota", project });
+}
+
+/** Limits are multiples of this, in bytes: XFS rounds them to its blocks. */
+export function findLimitStep({ path, mount }: Location): number {
+  if (mount.filesystem !== "xfs") return QUOTA_BLOCK_BYTES;
+  return calling("statfs", path, () => statfsSync(path)).bsize;
 }
 
 /** Gives an empty directory a limit: a project of its own. */
