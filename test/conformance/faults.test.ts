@@ -8,6 +8,7 @@ import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
 import { until } from "../support/expect.ts";
 import { FaultySteps } from "../support/faults.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
+import { readInsideBytes } from "../support/resizing.ts";
 import { loopImagesBelow, mountsBelow, snapshotTree } from "../support/snapshot.ts";
 
 // For every action and every bed: every step fails once, and every step is once a SIGKILL of the process before and
@@ -16,6 +17,7 @@ import { loopImagesBelow, mountsBelow, snapshotTree } from "../support/snapshot.
 const CHILD = join(import.meta.dir, "../support/faultchild.ts");
 const MAX_STEPS = 100;
 const SIZE = 16 * 1024 ** 2;
+const XFS_SIZE = 300 * 1024 ** 2;
 
 interface Scenario {
   readonly name: string;
@@ -24,6 +26,8 @@ interface Scenario {
   /** Makes the state before the action. */
   readonly prepare?: (mosaic: Mosaic, bed: Bed, mountPoint: string) => Promise<unknown>;
   readonly needs?: "clone" | "bdev" | "volsize";
+  /** The beds it runs on, where one says as much as all. */
+  readonly on?: Bed["row"]["filesystem"];
   /** Whether a failure after the commit point may leave the action done. */
   readonly mayBeDone?: boolean;
 }
@@ -89,6 +93,27 @@ const SCENARIOS: readonly Scenario[] = [
     values: () => ({ volume: "old", sizeBytes: 2 * SIZE }),
     prepare: makeOld,
     needs: "volsize",
+    mayBeDone: true,
+  },
+  {
+    name: "resize: grow of xfs inside",
+    action: "resize",
+    values: () => ({ volume: "old", sizeBytes: 2 * XFS_SIZE }),
+    prepare: (_mosaic, bed) => makeXfs(bed),
+    needs: "bdev",
+    on: "xfs",
+    mayBeDone: true,
+  },
+  {
+    name: "resize: grow of a mounted volume",
+    action: "resize",
+    values: () => ({ volume: "old", sizeBytes: 2 * XFS_SIZE }),
+    prepare: async (mosaic, bed, mountPoint) => {
+      await makeXfs(bed);
+      await mosaic.mountVolume("old", mountPoint);
+    },
+    needs: "bdev",
+    on: "xfs",
     mayBeDone: true,
   },
   {
@@ -176,6 +201,7 @@ function finish(bed: Bed, scenario: Scenario, mode: string, steps: number): void
 }
 
 async function isPossible(bed: Bed, scenario: Scenario): Promise<boolean> {
+  if (scenario.on !== undefined && scenario.on !== bed.row.filesystem) return false;
   await using mosaic = await openMosaic(bed.config);
   return scenario.needs === undefined || mosaic.info().features.includes(scenario.needs);
 }
@@ -230,6 +256,29 @@ async function expectCleanAfterSweep(bed: Bed, scenario: Scenario, mountPoint: s
     expect(mosaic.listVolumes().filter((volume) => volume.attachedAs !== null)).toEqual([]);
   }
   await expectWholeVolumes(mosaic, bed);
+  if (scenario.action === "resize") await expectCompletion(mosaic, bed, scenario, mountPoint);
+}
+
+/** A volume that is resized has its old or its new size, and the same command brings it to the new one. */
+async function expectCompletion(
+  mosaic: Mosaic,
+  bed: Bed,
+  scenario: Scenario,
+  mountPoint: string,
+): Promise<void> {
+  const values = scenario.values(bed, mountPoint) as { sizeBytes: number; shrink?: boolean };
+  const { sizeBytes } = values;
+  const other = values.shrink ? 2 * sizeBytes : sizeBytes / 2;
+  expect([sizeBytes, other]).toContain(Number((await mosaic.getVolume("old")).sizeBytes));
+  await runAction(mosaic, "resize", { ...values });
+  expect(await mosaic.statVolume("old")).toMatchObject({ sizeBytes, virtualBytes: sizeBytes });
+  if (mountsBelow(bed.directory).includes(mountPoint)) await mosaic.unmountVolume("old", mountPoint);
+  const image = join(bed.location, "old");
+  if (bed.row.backend !== "loop") return;
+  await until("the device to go", () => loopImagesBelow(bed.location).length === 0);
+  const inside = (await mosaic.getVolume("old")).filesystem === "xfs" ? "xfs" : "ext4";
+  expect(readInsideBytes(inside, image)).toBe(sizeBytes);
+  run(...(inside === "xfs" ? ["xfs_repair", "-n"] : ["e2fsck", "-f", "-n"]), image);
 }
 
 /** Each volume that is listed can be mounted, and no directory is left that no volume needs. */
@@ -253,6 +302,11 @@ async function expectWholeVolumes(mosaic: Mosaic, bed: Bed): Promise<void> {
 
 async function makeOld(mosaic: Mosaic): Promise<void> {
   await mosaic.createVolume("old", { kind: "fs", sizeBytes: SIZE });
+}
+
+async function makeXfs(bed: Bed): Promise<void> {
+  await using mosaic = await openMosaic(bed.writeConfig("xfs", ["default_fs: xfs"]));
+  await mosaic.createVolume("old", { kind: "fs", sizeBytes: XFS_SIZE });
 }
 
 async function makeOldMounted(mosaic: Mosaic, _bed: Bed, mountPoint: string): Promise<void> {
