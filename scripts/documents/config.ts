@@ -1,17 +1,17 @@
-import { CONFIG_KEYS, type ConfigKey } from "../../src/api/configschema.ts";
+import { CONFIG_KEYS, type ConfigFields, type ConfigKey, hasKey } from "../../src/api/configschema.ts";
 import { BACKENDS, type BackendRow } from "../../src/backends/registry.ts";
 import { layBlocks } from "../../src/cli/layout.ts";
 
 // The reference parts of config.txt, from the table of keys.
 
-const KEYS = Object.entries(CONFIG_KEYS);
+const KEYS = Object.entries(CONFIG_KEYS) as [keyof ConfigFields, ConfigKey][];
 const TYPES: [string, BackendRow][] = Object.entries(BACKENDS);
 
 /** What is said of each key. */
 export function describeKeys(): string[] {
   return KEYS.flatMap(([name, key], index) => [
     ...(index > 0 ? [""] : []),
-    `  ${name} (${key.value}${describeNeed(key)})`,
+    `  ${name} (${key.value}${describeNeed(name, key)})`,
     ...layBlocks([key.details], 6),
   ]);
 }
@@ -20,7 +20,7 @@ export function describeKeys(): string[] {
 export function listKeysOfTypes(): string[] {
   const cells = KEYS.map(([name, key]) => [
     showName(name, key),
-    ...TYPES.map(([, row]) => describeCell(key, row)),
+    ...TYPES.map(([, row]) => describeCell(name, key, row)),
   ]);
   const table = [["key", ...TYPES.map(([name]) => name)], ...cells];
   const widths =
@@ -31,21 +31,21 @@ export function listKeysOfTypes(): string[] {
   });
 }
 
-function describeNeed(key: ConfigKey): string {
-  const owners = TYPES.filter(([, row]) => key.schema(row)).map(([name]) => name);
+function describeNeed(name: keyof ConfigFields, key: ConfigKey): string {
+  const owners = TYPES.filter(([, row]) => hasKey(row, name)).map(([type]) => type);
   const only = owners.length < TYPES.length ? `; only for type ${owners.join(" and ")}` : "";
   return key.absent === undefined ? `, needed${only}` : `; ${key.absent}${only}`;
 }
 
 /** A mapping is shown by the key inside it. */
 function showName(name: string, key: ConfigKey): string {
-  const { def } = definitionOf(key, undefined);
-  return def?.type === "object" ? `${name}.${Object.keys(def.shape ?? {}).join(".")}` : name;
+  const def = definitionOf(key, undefined);
+  return def.type === "object" ? `${name}.${Object.keys(def.shape ?? {}).join(".")}` : name;
 }
 
-function describeCell(key: ConfigKey, row: BackendRow): string {
-  const { def } = definitionOf(key, row);
-  if (!def) return "-";
+function describeCell(name: keyof ConfigFields, key: ConfigKey, row: BackendRow): string {
+  if (!hasKey(row, name)) return "-";
+  const def = definitionOf(key, row);
   if (key.absent === undefined) return "needed";
   return def.type === "enum" ? Object.keys(def.entries ?? {}).join(" ") : "yes";
 }
@@ -56,6 +56,6 @@ interface Definition {
   readonly entries?: object;
 }
 
-function definitionOf(key: ConfigKey, row: BackendRow | undefined): { def: Definition | undefined } {
-  return { def: key.schema(row)?._zod.def as Definition | undefined };
+function definitionOf(key: ConfigKey, row: BackendRow | undefined): Definition {
+  return key.schema(row)._zod.def as Definition;
 }

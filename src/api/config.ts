@@ -6,7 +6,7 @@ import { findNearest } from "../base/nearest.ts";
 import type { FilesystemName } from "../filesystems/registry.ts";
 import type { ConfigFile } from "./configfile.ts";
 import { mosaicNameOf } from "./configfile.ts";
-import { CONFIG_KEYS, type ConfigFields, configSchema } from "./configschema.ts";
+import { CONFIG_KEYS, type ConfigFields, configSchema, hasKey } from "./configschema.ts";
 import { ConfigSource } from "./configsource.ts";
 import { chooseIssue, describeExpected, describeFound, type SchemaIssue } from "./issues.ts";
 import { identityMap, parseVolumeMap, type VolumeMap } from "./volumemap.ts";
@@ -40,7 +40,7 @@ export function parseConfig(file: ConfigFile): Config {
     file: file.path,
     backend,
     location: resolve(dirname(file.path), fields.location),
-    defaultFilesystem: BACKENDS[backend].hasDefaultFilesystem ? (fields.default_fs ?? "ext4") : undefined,
+    defaultFilesystem: hasKey(BACKENDS[backend], "default_fs") ? (fields.default_fs ?? "ext4") : undefined,
     layoutPath: source.at(["layout", "fs"], () => (layout ? parseStoredName(layout.fs) : "")),
     volumeMap: source.at(["volumeMap"], () =>
       volumeMap === undefined ? identityMap : parseVolumeMap(volumeMap),

@@ -1,5 +1,5 @@
 import type * as zod from "zod/mini";
-import { BACKENDS, type BackendRow, listTypeWords } from "../backends/registry.ts";
+import { BACKENDS, type BackendKey, type BackendRow, listTypeWords } from "../backends/registry.ts";
 import { FILESYSTEM_NAMES, type FilesystemName } from "../filesystems/registry.ts";
 import * as z from "./zod.ts";
 
@@ -24,8 +24,10 @@ export interface ConfigKey {
   readonly absent?: string;
   /** What it is for, in whole sentences. */
   readonly details: string;
-  /** Its values; undefined for a backend without such a key. Without a backend: those of any. */
-  readonly schema: (backend: BackendRow | undefined) => zod.ZodMiniType | undefined;
+  /** Whether only the backends have it whose row names it. */
+  readonly isOwn?: true;
+  /** Its values; without a backend those of any. */
+  readonly schema: (backend: BackendRow | undefined) => zod.ZodMiniType;
 }
 
 /** The keys by their names, in the order in which messages and documents have them. */
@@ -43,10 +45,11 @@ export const CONFIG_KEYS: Readonly<Record<keyof ConfigFields, ConfigKey>> = {
   },
   default_fs: {
     value: "ext4, xfs or btrfs",
+    isOwn: true,
     absent: "ext4 when absent",
     details:
       "The filesystem that `create fs` makes inside a new volume. A volume keeps the one that it was made with: its record says which. The smallest volume is 8M for ext4, 300M for xfs and 128M for btrfs.",
-    schema: (backend) => (backend?.hasDefaultFilesystem === false ? undefined : oneOf(FILESYSTEM_NAMES)),
+    schema: () => oneOf(FILESYSTEM_NAMES),
   },
   layout: {
     value: "a mapping with the key fs",
@@ -69,6 +72,7 @@ export const CONFIG_KEYS: Readonly<Record<keyof ConfigFields, ConfigKey>> = {
   },
   quota: {
     value: "a word, by type",
+    isOwn: true,
     absent: "absent when sizes need not be kept",
     details:
       "How the sizes of volumes are kept, for types that do not keep them by themselves. project: by project quotas of ext4 or XFS. simple or qgroup: by simple quotas or quota groups of btrfs. Without it a size is recorded and not enforced.",
@@ -79,11 +83,17 @@ export const CONFIG_KEYS: Readonly<Record<keyof ConfigFields, ConfigKey>> = {
 /** The schema of a config for a backend; for any when there is none. Built when a config is read: one at module level would cost every start. */
 export function configSchema(backend: BackendRow | undefined) {
   const shape: Record<string, zod.ZodMiniType> = {};
-  for (const [name, { absent, schema }] of Object.entries(CONFIG_KEYS)) {
-    const value = schema(backend);
-    if (value) shape[name] = absent === undefined ? value : z.optional(value);
+  for (const [name, key] of Object.entries(CONFIG_KEYS)) {
+    if (!hasKey(backend, name as keyof ConfigFields)) continue;
+    const value = key.schema(backend);
+    shape[name] = key.absent === undefined ? value : z.optional(value);
   }
   return z.strictObject(shape);
+}
+
+/** Whether configs of a backend have the key; without a backend whether any has. */
+export function hasKey(backend: BackendRow | undefined, name: keyof ConfigFields): boolean {
+  return !backend || !CONFIG_KEYS[name].isOwn || backend.keys.includes(name as BackendKey);
 }
 
 function text() {
@@ -91,7 +101,7 @@ function text() {
 }
 
 function oneOf(words: readonly string[]) {
-  return words.length > 0 ? z.enum(words as [string, ...string[]]) : undefined;
+  return z.enum(words as [string, ...string[]]);
 }
 
 function describeTypes(): string {

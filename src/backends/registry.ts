@@ -14,6 +14,9 @@ export interface BackendWords {
   readonly size: string;
 }
 
+/** A key of a config that only some backends have. */
+export type BackendKey = "default_fs" | "quota";
+
 /** One storage technology: the only place that names a backend. */
 export interface BackendRow {
   readonly summary: string;
@@ -21,8 +24,8 @@ export interface BackendRow {
   readonly words: BackendWords;
   /** Other words for the type in configs. */
   readonly aliases: readonly string[];
-  /** Whether its config has `default_fs`: the filesystem inside a volume. */
-  readonly hasDefaultFilesystem: boolean;
+  /** The keys of its config that not every backend has. */
+  readonly keys: readonly BackendKey[];
   /** What its config may say for `quota`: how the sizes of volumes are kept. */
   readonly quotas: readonly string[];
   /** The tools for it, beside those of the filesystem inside. */
@@ -44,7 +47,7 @@ export const BACKENDS = {
       size: "with project quotas of ext4 or XFS",
     },
     aliases: ["dir"],
-    hasDefaultFilesystem: false,
+    keys: ["quota"],
     quotas: ["project"],
     tools: ["du"],
     open: openPlain,
@@ -59,7 +62,7 @@ export const BACKENDS = {
       size: "yes",
     },
     aliases: ["fsimg"],
-    hasDefaultFilesystem: true,
+    keys: ["default_fs"],
     quotas: [],
     tools: ["blkid", "cp", "find", "flock", "fsfreeze", "true"],
     kernelFeatures: listLoopFeatures,
@@ -75,7 +78,7 @@ export const BACKENDS = {
       size: "with quotas of btrfs",
     },
     aliases: [],
-    hasDefaultFilesystem: false,
+    keys: ["quota"],
     quotas: ["simple", "qgroup"],
     tools: ["btrfs", "find"],
     open: openBtrfs,

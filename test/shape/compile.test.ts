@@ -105,7 +105,7 @@ const CHANGES: readonly [what: string, path: string, from: string | RegExp, to: 
     "a backend without a bed",
     "src/backends/registry.ts",
     /export const BACKENDS = \{/,
-    'export const BACKENDS = {\n  extra: { summary: "", aliases: [], hasDefaultFilesystem: false, open: openPlain },',
+    'export const BACKENDS = {\n  extra: { summary: "", aliases: [], keys: [], open: openPlain },',
     "test/support/beds.ts: TS2741",
   ],
   [
