@@ -1,7 +1,9 @@
 /** A table with its columns aligned by blanks. */
 export function alignColumns(table: readonly (readonly string[])[]): string {
   const rows = table.map((row) => row.map(escapeControls));
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const widths = (rows[0] ?? []).map((_, column) =>
+    rows.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 0),
+  );
   const lines = rows.map((row) =>
     row
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))

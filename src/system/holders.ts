@@ -46,19 +46,25 @@ export function findDirectoryMounts(
   return surveyDirectoryMounts(mounts)(place);
 }
 
-/** The same for many directories: what is asked of the mounts alone is asked once. */
+/** The same for many directories: each mount is put once under every directory that it is at or below. */
 export function surveyDirectoryMounts(mounts: readonly Mount[]): (place: DirectoryPlace) => Holder[] {
   const byId = new Map(mounts.map((mount) => [mount.id, mount]));
-  const candidates = mounts.map((mount) => ({
-    mount,
-    places: [mount, findMountPointPlace(mount, byId.get(mount.parentId))],
-  }));
-  return ({ device, root }) =>
-    candidates
-      .filter(({ places }) =>
-        places.some((place) => place?.device === device && isAtOrBelow(place.root, root)),
-      )
-      .map(({ mount }) => toHolder(mount));
+  const byDirectory = new Map<string, Set<Mount>>();
+  for (const mount of mounts) {
+    for (const place of [mount, findMountPointPlace(mount, byId.get(mount.parentId))]) {
+      for (const directory of place ? listAncestors(place.root) : []) {
+        const key = `${place?.device} ${directory}`;
+        byDirectory.set(key, (byDirectory.get(key) ?? new Set()).add(mount));
+      }
+    }
+  }
+  return ({ device, root }) => [...(byDirectory.get(`${device} ${root}`) ?? [])].map(toHolder);
+}
+
+/** The path itself and every directory above it. */
+function listAncestors(path: string): string[] {
+  const ends = [...path.matchAll(/\//g)].map(({ index }) => index).slice(1);
+  return ["/", ...ends.map((end) => path.slice(0, end)), ...(path === "/" ? [] : [path])];
 }
 
 /** Where a mount point lies in the filesystem below it. */
