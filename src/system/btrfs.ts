@@ -1,10 +1,13 @@
 import { MosaicError } from "../base/errors.ts";
 import { findStatus } from "./files.ts";
-import { queryTool, runTool } from "./runner.ts";
+import { findTool, queryTool, runTool } from "./runner.ts";
 import type { Steps } from "./steps.ts";
 
 /** The filesystem type number that statfs(2) gives for btrfs. */
 export const BTRFS_MAGIC = 0x9123683e;
+
+/** A volume may have millions of files. */
+const WALK_DEADLINE_MS = 24 * 3600 * 1000;
 
 /** Whether `path` is the root of a btrfs subvolume, for a path on btrfs: its inode number is 256. */
 export function isSubvolume(path: string): boolean {
@@ -76,8 +79,19 @@ function findListedPath(line: string, path: string, own: string): string | undef
 /** A name with a newline makes two lines of one: then the directories are searched, which takes longer. */
 async function searchNestedSubvolumes(steps: Steps, path: string): Promise<string[]> {
   const isRoot = ["-type", "d", "-inum", "256"];
-  const { stdout } = await queryTool(steps, "find", [path, "-xdev", "-mindepth", "1", ...isRoot, "-print0"]);
+  const args = [path, "-xdev", "-mindepth", "1", ...isRoot, "-print0"];
+  const { stdout } = await queryTool(steps, "find", args, { deadlineMs: WALK_DEADLINE_MS });
   return stdout.split("\0").filter((found) => found !== "");
+}
+
+/** Destroys the subvolumes inside the one at `path`, also those whose names are no text: find(1) hands on their bytes. */
+export async function deleteNestedSubvolumes(steps: Steps, path: string, lockFd: number): Promise<void> {
+  const roots = ["-mindepth", "1", "-type", "d", "-inum", "256", "-exec", findTool("btrfs")];
+  const options = { fds: [lockFd], deadlineMs: WALK_DEADLINE_MS };
+  const makeWritable = ["property", "set", "-f", "-t", "subvol", "{}", "ro", "false", ";"];
+  await runTool(steps, "find", [path, ...roots, ...makeWritable], options);
+  const destroy = ["-q", "subvolume", "delete", "--", "{}", ";"];
+  await runTool(steps, "find", [path, "-depth", ...roots, ...destroy], options);
 }
 
 /**

@@ -48,10 +48,13 @@ function testNested(bed: Bed): void {
     await expectDropped("web");
   });
 
-  test.todo("a drop takes along one whose name is no text", async () => {
+  test("a drop takes along those whose names are no text, also read-only ones", async () => {
     await using mosaic = await openMosaic(bed.config);
     await mosaic.createVolume("web", { kind: "fs" });
-    run("sh", "-c", 'btrfs -q subvolume create "$0/$(printf "x\\377y")"', at("web"));
+    const script = `set -e; name=$(printf 'x\\377y'); cd "$0"
+      for path in "$name" "$name/text" "$name/$name" other; do btrfs -q subvolume create "$path"; done
+      for path in "$name/$name" "$name" other; do btrfs property set -t subvol "$path" ro true; done`;
+    run("sh", "-c", script, at("web"));
     await expectDropped("web");
   });
 

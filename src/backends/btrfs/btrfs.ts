@@ -17,6 +17,7 @@ import { lockVolume, type VolumeAddress } from "../../location/volumes.ts";
 import {
   BTRFS_MAGIC,
   createSubvolume,
+  deleteNestedSubvolumes,
   deleteSubvolume,
   isReadOnlySubvolume,
   listNestedSubvolumes,
@@ -136,12 +137,16 @@ function subvolumeForm(location: Location): Form {
   };
 }
 
+/** What stands in a text for bytes that are none. */
+const NO_TEXT = "\ufffd";
+
 /** Removes a subvolume and those inside it, the deepest first. */
 async function removeSubvolumes(steps: Steps, path: string, lockFd: number): Promise<void> {
   const nested = steps.planning ? [] : await listNestedSubvolumes(steps, path);
   // What is inside a read-only one cannot be removed before it is writable.
   if (nested.length > 0 && (await isReadOnlySubvolume(steps, path)))
     await setReadOnlySubvolume(steps, path, false);
-  for (const inner of nested) await removeSubvolumes(steps, inner, lockFd);
+  if (nested.some((inner) => inner.includes(NO_TEXT))) await deleteNestedSubvolumes(steps, path, lockFd);
+  else for (const inner of nested) await removeSubvolumes(steps, inner, lockFd);
   await deleteSubvolume(steps, path, lockFd);
 }
