@@ -4,15 +4,10 @@ import { dirname, join } from "node:path";
 import { openMosaic } from "../../src/index.ts";
 import { Holders } from "../e2e/holders.ts";
 import { BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
-import {
-  checkAndRepair,
-  checkOnly,
-  createVolume,
-  expectDecision,
-  expectRepair,
-} from "../support/checking.ts";
+import { checkAndRepair, checkOnly, createVolume, expectDecision } from "../support/checking.ts";
 import { until } from "../support/expect.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
+import { checksum } from "../support/resizing.ts";
 
 // What check says of the loop devices of images, each provoked for real.
 
@@ -26,9 +21,9 @@ for (const row of BEDS.loop) {
       clearDevices(bed);
       clearBed(bed);
     });
-    test("a device whose image was removed or replaced, and that nobody uses, is detached", () =>
+    test("a device whose image was removed or replaced keeps its data, and the advice saves it", () =>
       findUnused(bed));
-    test("a device whose image was removed stays while it is used", () => findUsed(bed, holders));
+    test("a device whose image was removed is told with those who use it", () => findUsed(bed, holders));
     test("two devices of one image", () => findTwo(bed));
     // A process that has a device open is given a second to go on, so one bed has to do.
     if (row === BEDS.loop[0])
@@ -60,13 +55,19 @@ async function findUnused(bed: Bed): Promise<void> {
   const removed = await attach(bed, "a/web");
   await createVolume(bed, "a/stays");
   rmSync(join(bed.location, "a/web"));
-  const dead = { code: "dead-device", severity: "problem", advice: null } as const;
-  await expectRepair(bed, {
+  const dead = { code: "dead-device", severity: "problem" } as const;
+  const path = join(bed.location, "a/web");
+  const sum = checksum(removed);
+  const { advice } = await expectDecision(bed, {
     ...dead,
     subject: removed,
-    message: `its image "${join(bed.location, "a/web")}" was removed behind it`,
+    message: `its image "${path}" was removed behind it`,
   });
-  expect(backingFile(removed)).toBe("");
+  // The advice is what saves the data.
+  expect(advice).toContain(`(cp --sparse=always ${removed} ${path}.saved), then losetup -d ${removed}`);
+  run("cp", "--sparse=always", removed, join(bed.directory, "saved"));
+  expect(checksum(join(bed.directory, "saved"))).toBe(sum);
+  run("losetup", "-d", removed);
   const replaced = await attach(bed, "web");
   renameSync(makeForeign(bed, "new"), join(bed.location, "web"));
   const [foreign, finding] = await checkOnly(bed);
@@ -74,8 +75,8 @@ async function findUnused(bed: Bed): Promise<void> {
     { code: "foreign", subject: "web" },
     { ...dead, subject: replaced, message: expect.stringContaining("was replaced behind it") },
   ]);
-  expect(await checkAndRepair(bed)).toMatchObject([{ code: "foreign" }, { ...dead, isRepaired: true }]);
-  expect(backingFile(replaced)).toBe("");
+  expect(await checkAndRepair(bed)).toMatchObject([{ code: "foreign" }, { ...dead, isRepaired: false }]);
+  run("losetup", "-d", replaced);
 }
 
 async function findUsed(bed: Bed, holders: Holders): Promise<void> {
@@ -84,7 +85,7 @@ async function findUsed(bed: Bed, holders: Holders): Promise<void> {
   run("mount", device, mountPoint);
   rmSync(join(bed.location, "web"));
   const dead = { code: "dead-device", severity: "problem", subject: device } as const;
-  const advice = expect.stringContaining("copy what is needed");
+  const advice = expect.stringContaining("end its use");
   await expectDecision(bed, { ...dead, advice, message: expect.stringContaining(`"${mountPoint}"`) });
   run("umount", mountPoint);
   if (bed.row === BEDS.loop[0]) {
@@ -92,7 +93,8 @@ async function findUsed(bed: Bed, holders: Holders): Promise<void> {
     await expectDecision(bed, { ...dead, advice, message: expect.stringContaining(`process ${pid} `) });
     await holders.release();
   }
-  await expectRepair(bed, { ...dead, advice: null });
+  await expectDecision(bed, { ...dead, advice: expect.stringContaining("), then losetup -d") });
+  run("losetup", "-d", device);
 }
 
 async function findTwo(bed: Bed): Promise<void> {
@@ -174,6 +176,6 @@ async function findWithoutSubvolume(bed: Bed): Promise<void> {
   expect(await checkOnly(bed)).toEqual([]);
   run("btrfs", "-q", "subvolume", "delete", subvolume);
   expect(existsSync(dirname(image))).toBe(false);
-  await expectRepair(bed, { code: "dead-device", subject: device });
-  expect(backingFile(device)).toBe("");
+  await expectDecision(bed, { code: "dead-device", subject: device });
+  run("losetup", "-d", device);
 }

@@ -7,7 +7,7 @@ import type { Store } from "../../location/store.ts";
 import { listVolumes } from "../../location/volumes.ts";
 import { findStatus, toFileKey } from "../../system/files.ts";
 import { describeHolder, findDeviceMounts } from "../../system/holders.ts";
-import { detachLoopDevice, type LoopDevice, listLoopDevices, readBackingPath } from "../../system/loop.ts";
+import { type LoopDevice, listLoopDevices, readBackingPath } from "../../system/loop.ts";
 import { isFrozen } from "../../system/mounting.ts";
 import { isAtOrBelow, type Mount, pathFromHere, readAllMounts } from "../../system/mounts.ts";
 import { shellQuote } from "../../system/steps.ts";
@@ -33,14 +33,14 @@ async function* checkBackingFile(store: Store, device: LoopDevice): AsyncGenerat
   const holders = await findLastingHolders(device);
   const what = `its image ${quote(path)} was ${status ? "replaced" : "removed"} behind it`;
   const users = holders.map(describeHolder).join("; ");
+  const copy = shellQuote(["cp", "--sparse=always", device.path, `${path}.saved`]);
   yield {
     code: "dead-device",
     severity: "problem",
     subject: device.path,
     message: users ? `${what}, and it is ${users}` : what,
-    ...(users
-      ? { advice: "copy what is needed from it, end its use, and check again" }
-      : { repair: () => detachLoopDevice(store.steps, device) }),
+    // What was in a removed image is nowhere else: no repair may end it.
+    advice: `its data is only there now: save it if it is needed (${copy}), ${users ? "end its use, " : ""}then losetup -d ${device.path}`,
   };
 }
 
