@@ -37,6 +37,8 @@ export interface Method {
   readonly implies?: Readonly<Record<string, unknown>>;
   /** Values that are optional for the action and needed for the method. */
   readonly requires?: readonly string[];
+  /** Whether its result has a list "volumes", which an agent gets in pages. */
+  readonly isPaged?: boolean;
 }
 
 type Zod = typeof import("./zod.ts");
@@ -215,7 +217,7 @@ export const ACTIONS = {
     summary: "list the volumes",
     arguments: {},
     schema: (z) => z.strictObject({}),
-    methods: { "volume.list": { result: "list" } },
+    methods: { "volume.list": { result: "list", isPaged: true } },
     mutates: false,
     run: async (mosaic) => ({ volumes: mosaic.listVolumes() }),
   }),
