@@ -6,6 +6,7 @@ import { measureInTurn, quantile, ratiosOf, runProgram, timeMs } from "./measure
 import { formatRatios, type Section } from "./table.ts";
 
 const ROUNDS = 25;
+const CHANGE_ROUNDS = 7;
 const TRIPS = 400;
 const PIPELINED = 20_000;
 /** The first thousand are code that is loaded and compiled. */
@@ -129,7 +130,7 @@ async function measureGrowth(bed: Bed): Promise<Section> {
 
 function measureChanges(bed: Bed, server: Conversation): Section {
   const runScript = (script: string) => timeMs(() => runProgram(scriptRun(bed, script)));
-  const times = measureInTurn(Math.ceil(ROUNDS / 2), {
+  const times = measureInTurn(CHANGE_ROUNDS, {
     tools: () => runScript(SCRIPTS.tools),
     one: () => timeMs(() => makeAndDrop(server, 1)),
     eight: () => timeMs(() => makeAndDrop(server, MOST_IN_FLIGHT)),
