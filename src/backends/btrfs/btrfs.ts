@@ -124,7 +124,7 @@ function subvolumeForm(location: Location): Form {
     matches: (status) => status.isDirectory() && status.ino === SUBVOLUME_INODE,
     holders: (path) => findDirectoryHolders(location, path),
     async release(steps, path) {
-      if (!(await isReadOnlySubvolume(steps, path))) return async () => {};
+      if (!isReadOnlySubvolume(path)) return async () => {};
       const takeRoomBack = await makeRoom(steps, path);
       // A read-only subvolume cannot be renamed: EROFS.
       await setReadOnlySubvolume(steps, path, false);
@@ -156,7 +156,7 @@ async function removeSubvolumes(steps: Steps, path: string, lockFd: number): Pro
 
 async function removeNested(steps: Steps, path: string, nested: string[], lockFd: number): Promise<void> {
   // What is inside a read-only one cannot be removed before it is writable.
-  if (await isReadOnlySubvolume(steps, path)) await setReadOnlySubvolume(steps, path, false);
+  if (isReadOnlySubvolume(path)) await setReadOnlySubvolume(steps, path, false);
   if (nested.some((inner) => inner.includes(NO_TEXT))) await deleteNestedSubvolumes(steps, path, lockFd);
   else for (const inner of nested) await removeSubvolumes(steps, inner, lockFd);
 }
