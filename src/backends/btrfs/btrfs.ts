@@ -124,7 +124,9 @@ function subvolumeForm(location: Location): Form {
     matches: (status) => status.isDirectory() && status.ino === SUBVOLUME_INODE,
     holders: (path) => findDirectoryHolders(location, path),
     async release(steps, path) {
-      if (!isReadOnlySubvolume(path)) return async () => {};
+      const { readOnly, superOptions } = location.mount;
+      // Where all is read-only the rename says so.
+      if (readOnly || superOptions.includes("ro") || !isReadOnlySubvolume(path)) return async () => {};
       const takeRoomBack = await makeRoom(steps, path);
       // A read-only subvolume cannot be renamed: EROFS.
       await setReadOnlySubvolume(steps, path, false);
