@@ -4,11 +4,14 @@ export { array, extend, maxLength, minimum, nullable, number, omit, record, requ
 export {
   boolean,
   enum,
+  gte,
   int,
+  lte,
   minLength,
   optional,
   positive,
   strictObject,
   string,
+  union,
   unknown,
 } from "../api/zod.ts";

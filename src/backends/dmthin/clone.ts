@@ -4,6 +4,7 @@ import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import type { VolumeAddress } from "../../location/volumes.ts";
 import { runDmsetup } from "../../system/dmsetup.ts";
+import { syncPath } from "../../system/files.ts";
 import { startWatchdog } from "../../system/watchdog.ts";
 import { lockThin, type ThinVolume } from "./access.ts";
 import type { PoolChange } from "./change.ts";
@@ -54,6 +55,8 @@ export async function whileActive(
   const opened = await openThinDevice(steps, pool, id, sizeBytes, false, [lockFd]);
   try {
     await action(opened.device.path);
+    // A pool writes down what its devices have only at a flush, or some time later.
+    await syncPath(steps, opened.device.path);
   } finally {
     opened.close();
     if (!steps.planning) await waitUntilGone(pool, id);
