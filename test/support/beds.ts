@@ -123,6 +123,11 @@ export class Bed {
     return this.isPool ? `/dev/mapper/${basename(this.directory)}` : this.location;
   }
 
+  /** What is mounted below its directory as long as no volume is. */
+  get ownMounts(): string[] {
+    return this.isPool ? [] : [this.location];
+  }
+
   get isPool(): boolean {
     return this.row.filesystem === "thin-pool";
   }
@@ -133,7 +138,12 @@ export class Bed {
 
   /** Makes the filesystem, mounts it, and writes the config that `config` names. */
   open(sizeBytes = 3 * 1024 ** 3): void {
-    if (this.isPool) return this.openPool(sizeBytes);
+    if (this.isPool) this.openPool(sizeBytes);
+    else this.openFilesystem(sizeBytes);
+    this.writeConfig("bed");
+  }
+
+  private openFilesystem(sizeBytes: number): void {
     mkdirSync(this.location);
     run("truncate", "-s", String(sizeBytes), this.image);
     run(`mkfs.${this.row.filesystem}`, "-q", ...(this.row.mkfs ?? []), this.image);
@@ -142,7 +152,6 @@ export class Bed {
     if (this.row.filesystem === "ext4") rmSync(join(this.location, "lost+found"), { recursive: true });
     if (this.row.quota === "qgroup" || this.row.quota === "simple")
       enableQuota(this.location, this.row.quota);
-    this.writeConfig("bed");
   }
 
   /** Makes the two devices of a pool, the pool, and the directory of its state. */
@@ -157,7 +166,6 @@ export class Bed {
     run("modprobe", "dm-thin-pool");
     const table = `0 ${sizeBytes / 512} thin-pool ${metadata} ${data} 128 0`;
     dmsetup("create", basename(this.directory), "--table", table);
-    this.writeConfig("bed");
   }
 
   /** The path of the bed's usual config. */
