@@ -1,15 +1,20 @@
 import { dirname, resolve } from "node:path";
+import type { BackendContext, PoolLimits } from "../backends/backend.ts";
 import { BACKENDS, type BackendName, listTypeWords } from "../backends/registry.ts";
-import { type MosaicError, quote } from "../base/errors.ts";
+import { MosaicError, quote } from "../base/errors.ts";
 import { parseStoredName } from "../base/names.ts";
 import { findNearest } from "../base/nearest.ts";
+import { parseSize } from "../base/size.ts";
 import type { FilesystemName } from "../filesystems/registry.ts";
 import type { ConfigFile } from "./configfile.ts";
 import { mosaicNameOf } from "./configfile.ts";
-import { CONFIG_KEYS, type ConfigFields, configSchema, hasKey } from "./configschema.ts";
+import { CONFIG_KEYS, type ConfigFields, configSchema, hasKey, listKeysBelow } from "./configschema.ts";
 import { ConfigSource } from "./configsource.ts";
 import { chooseIssue, describeExpected, describeFound, type SchemaIssue } from "./issues.ts";
 import { identityMap, parseVolumeMap, type VolumeMap } from "./volumemap.ts";
+
+/** The limits of a pool where the config does not say: above these a full one is near. */
+const LIMITS: PoolLimits = { data: 90, metadata: 75, overcommit: null };
 
 /** A config, checked. */
 export interface Config {
@@ -25,6 +30,11 @@ export interface Config {
   readonly requireMount: boolean;
   /** How the sizes of volumes are kept; undefined when the config does not say. */
   readonly quota: string | undefined;
+  /** The devices of a thin pool, absolute; undefined when somebody else activates it. */
+  readonly pool: BackendContext["pool"];
+  /** Where the list of volumes is kept, absolute; undefined when the config does not say. */
+  readonly state: string | undefined;
+  readonly limits: PoolLimits;
   /** INVALID_CONFIG at the place of a key, for what only the backend can find out. */
   faultAt(key: string, message: string): MosaicError;
 }
@@ -34,12 +44,13 @@ export function parseConfig(file: ConfigFile): Config {
   const source = new ConfigSource(file);
   const fields = readFields(source);
   const backend = listTypeWords().get(fields.type) as BackendName;
-  const { layout, volumeMap } = fields;
+  const { layout, volumeMap, pool, limits } = fields;
+  const absolute = (path: string) => resolve(dirname(file.path), path);
   return {
     mosaicName: mosaicNameOf(file.path),
     file: file.path,
     backend,
-    location: resolve(dirname(file.path), fields.location),
+    location: absolute(fields.location),
     defaultFilesystem: hasKey(BACKENDS[backend], "default_fs") ? (fields.default_fs ?? "ext4") : undefined,
     layoutPath: source.at(["layout", "fs"], () => (layout ? parseStoredName(layout.fs) : "")),
     volumeMap: source.at(["volumeMap"], () =>
@@ -47,8 +58,30 @@ export function parseConfig(file: ConfigFile): Config {
     ),
     requireMount: fields.requireMount ?? false,
     quota: fields.quota,
+    pool: pool && {
+      metadata: absolute(pool.metadata),
+      data: absolute(pool.data),
+      blockBytes: source.at(["pool", "blockSize"], () => parseBlockSize(pool.blockSize)),
+    },
+    state: fields.state === undefined ? undefined : absolute(fields.state),
+    limits: {
+      ...LIMITS,
+      ...limits,
+      overcommit: typeof limits?.overcommit === "number" ? limits.overcommit : null,
+    },
     faultAt: (key, message) => source.fault([key], message),
   };
+}
+
+/** A thin pool has blocks of 64 KiB to 1 GiB, in steps of 64 KiB: dm-thin-pool, thin-provisioning.rst. */
+function parseBlockSize(text: string): number {
+  const blockBytes = parseSize(text);
+  const [step, most] = [64 * 1024, 1024 ** 3];
+  if (blockBytes % step === 0 && blockBytes <= most) return blockBytes;
+  throw new MosaicError(
+    "INVALID_ARGUMENT",
+    `pool.blockSize: expected a multiple of 64K up to 1G, found ${quote(text)}`,
+  );
 }
 
 function readFields(source: ConfigSource): ConfigFields {
@@ -69,7 +102,7 @@ function describeFault(
   const name = issue.path.join(".");
   const [unknown] = issue.keys ?? [];
   if (unknown !== undefined) {
-    const known = issue.path.length === 0 ? topKeys : ["fs"];
+    const known = issue.path.length === 0 ? topKeys : listKeysBelow(issue.path);
     return source.faultAtKey(issue.path, unknown, describeUnknownKey(unknown, name, known, backend));
   }
   const expected = describeExpected(issue);

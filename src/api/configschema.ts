@@ -14,6 +14,13 @@ export interface ConfigFields {
   readonly volumeMap?: string | undefined;
   readonly requireMount?: boolean | undefined;
   readonly quota?: string | undefined;
+  readonly pool?:
+    | { readonly metadata: string; readonly data: string; readonly blockSize: string }
+    | undefined;
+  readonly state?: string | undefined;
+  readonly limits?:
+    | { readonly data?: number; readonly metadata?: number; readonly overcommit?: number | "none" }
+    | undefined;
 }
 
 /** A key of a config. */
@@ -53,6 +60,7 @@ export const CONFIG_KEYS: Readonly<Record<keyof ConfigFields, ConfigKey>> = {
   },
   layout: {
     value: "a mapping with the key fs",
+    isOwn: true,
     absent: "absent when the metadata is the location itself",
     details: "layout.fs is the directory of the metadata, below the location. See METADATA.",
     schema: () => z.strictObject({ fs: text() }),
@@ -78,7 +86,42 @@ export const CONFIG_KEYS: Readonly<Record<keyof ConfigFields, ConfigKey>> = {
       "How the sizes of volumes are kept, for types that do not keep them by themselves. project: by project quotas of ext4 or XFS. simple or qgroup: by simple quotas or quota groups of btrfs. Without it a size is recorded and not enforced.",
     schema: (backend) => (backend ? oneOf(backend.quotas) : text()),
   },
+  pool: {
+    value: "a mapping with the keys metadata, data and blockSize",
+    isOwn: true,
+    absent: "absent when somebody else activates the pool",
+    details:
+      "The devices of the thin pool and the size of its blocks, such as 64K: from these the first use after a reboot makes it active, when thin_check finds its metadata sound. They are never formatted. See THIN POOLS.",
+    schema: () => z.strictObject({ metadata: text(), data: text(), blockSize: text() }),
+  },
+  state: {
+    value: "a text",
+    isOwn: true,
+    absent: "a directory under /var/lib/mosaic with the name of the pool when absent",
+    details:
+      "The directory in which the list of the volumes is kept, on a filesystem that a power cut does not harm. It belongs to the pool: keep it, and back it up with it. See THIN POOLS.",
+    schema: text,
+  },
+  limits: {
+    value: "a mapping with the keys data, metadata and overcommit",
+    isOwn: true,
+    absent: "90, 75 and none when absent",
+    details:
+      "From how many percent of its data and of its metadata on a thin pool counts as full, so that nothing is made or grown in it; and how many percent of its size the sizes of all volumes may have together, or none.",
+    schema: () =>
+      z.strictObject({
+        data: z.optional(percent(100)),
+        metadata: z.optional(percent(100)),
+        overcommit: z.optional(z.union([percent(1_000_000), z.enum(["none"])])),
+      }),
+  },
 };
+
+/** The keys of the mapping at a path below the top. */
+export function listKeysBelow([name]: readonly (string | number)[]): string[] {
+  const schema = CONFIG_KEYS[name as keyof ConfigFields].schema(undefined);
+  return Object.keys((schema as Partial<ReturnType<typeof z.strictObject>>).shape ?? {});
+}
 
 /** The schema of a config for a backend; for any when there is none. Built when a config is read: one at module level would cost every start. */
 export function configSchema(backend: BackendRow | undefined) {
@@ -98,6 +141,10 @@ export function hasKey(backend: BackendRow | undefined, name: keyof ConfigFields
 
 function text() {
   return z.string().check(z.minLength(1));
+}
+
+function percent(most: number) {
+  return z.int().check(z.minimum(1), z.maximum(most));
 }
 
 function oneOf(words: readonly string[]) {

@@ -7,6 +7,10 @@ export interface SchemaIssue {
   readonly expected?: string;
   readonly values?: readonly string[];
   readonly keys?: readonly string[];
+  /** Of a number that is too small or too big. */
+  readonly origin?: string;
+  readonly minimum?: number;
+  readonly maximum?: number;
 }
 
 /** The issue to tell first: an unknown key is often the misspelt one that another issue misses. */
@@ -19,6 +23,10 @@ export function chooseIssue(issues: readonly unknown[]): SchemaIssue {
 export function describeExpected(issue: SchemaIssue): string {
   if (issue.values)
     return issue.values.length > 1 ? `one of ${issue.values.join(", ")}` : String(issue.values[0]);
+  if (issue.code === "too_small" && issue.origin !== "string") return `${issue.minimum} or more`;
+  if (issue.code === "too_big") return `${issue.maximum} or less`;
+  if (issue.code === "invalid_union") return "none or a whole number of percent";
+  if (issue.expected === "int" || issue.expected === "number") return "a whole number";
   if (issue.code === "too_small") return issue.expected ?? "a text that is not empty";
   if (issue.expected === "boolean") return "true or false";
   if (issue.expected === "object") return "a mapping";

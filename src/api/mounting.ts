@@ -1,4 +1,4 @@
-import type { Backend, BlockAccess, DirectoryAccess, OpenBlockVolume } from "../backends/backend.ts";
+import type { Backend, DirectoryAccess, OpenBlockVolume } from "../backends/backend.ts";
 import { MosaicError, quote } from "../base/errors.ts";
 import type { VolumeAddress } from "../location/volumes.ts";
 import { closeFd } from "../system/files.ts";
@@ -21,13 +21,14 @@ export async function mountVolume(
   const mountPoint = openTarget(target);
   try {
     if (backend.directory) await mountDirectory(steps, backend.directory, address, mountPoint, readOnly);
-    else if (backend.block) await mountBlock(steps, backend.block, address, mountPoint, readOnly);
+    else if (backend.block)
+      await mountBlock(steps, await backend.block.open(address, readOnly), mountPoint, readOnly);
   } finally {
     closeFd(mountPoint.fd);
   }
 }
 
-/** Mounts the metadata of a mosaic: a bind mount of its directory. */
+/** Mounts the metadata of a mosaic: a bind mount of its directory, or its device. */
 export async function mountMetadata(
   steps: Steps,
   backend: Backend,
@@ -36,6 +37,8 @@ export async function mountMetadata(
 ): Promise<void> {
   const mountPoint = openTarget(target);
   try {
+    if (typeof backend.metadata !== "function")
+      return await mountBlock(steps, await backend.metadata.open(readOnly), mountPoint, readOnly);
     const metadata = backend.metadata();
     try {
       await bindDirectory(steps, metadata, metadata.fd, mountPoint, readOnly);
@@ -76,12 +79,10 @@ async function bindDirectory(
 
 async function mountBlock(
   steps: Steps,
-  access: BlockAccess,
-  address: VolumeAddress,
+  volume: OpenBlockVolume,
   mountPoint: MountPoint,
   readOnly: boolean,
 ): Promise<void> {
-  const volume = await access.open(address, readOnly);
   try {
     const filesystem = requireFilesystem(volume);
     const mounts = findDeviceMounts(volume.device.path, volume.device.number);

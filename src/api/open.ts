@@ -1,5 +1,5 @@
 import { statSync } from "node:fs";
-import { BACKENDS } from "../backends/registry.ts";
+import { BACKENDS, type BackendRow } from "../backends/registry.ts";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling, hasErrno } from "../system/errno.ts";
 import { directSteps, type Steps } from "../system/steps.ts";
@@ -40,14 +40,19 @@ export async function loadConfig(nameOrPath: string): Promise<Config> {
 
 /** Opens the mosaic of a config. Throws what `openMosaic` throws for a location. */
 export function openConfigured(config: Config, options: OpenOptions = {}): Mosaic {
-  requireLocation(config);
+  const row: BackendRow = BACKENDS[config.backend];
+  if (!row.locationIsDevice) requireLocation(config);
   const steps = options.steps ?? directSteps;
-  const backend = BACKENDS[config.backend].open({
+  const backend = row.open({
     steps,
     location: config.location,
     layoutPath: config.layoutPath,
     requireMount: config.requireMount,
     quota: config.quota,
+    defaultFilesystem: config.defaultFilesystem,
+    pool: config.pool,
+    state: config.state,
+    limits: config.limits,
     lockTimeoutMs: options.lockTimeoutMs ?? 30_000,
     wrongLocation: (found, expected) =>
       config.faultAt("location", `location: expected ${expected}, found ${found}`),

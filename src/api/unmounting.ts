@@ -1,4 +1,4 @@
-import type { Backend, BlockAccess, DirectoryAccess } from "../backends/backend.ts";
+import type { Backend, DirectoryAccess, LookedBlockVolume } from "../backends/backend.ts";
 import { MosaicError, quote } from "../base/errors.ts";
 import type { VolumeAddress } from "../location/volumes.ts";
 import { hasErrno } from "../system/errno.ts";
@@ -17,11 +17,13 @@ export async function unmountVolume(
   target: string,
 ): Promise<void> {
   if (backend.directory) await unmountDirectory(steps, backend.directory, address, target);
-  else if (backend.block) await unmountBlock(steps, backend.block, address, target);
+  else if (backend.block) await unmountBlock(steps, await backend.block.look(address), target);
 }
 
 /** Unmounts the metadata of a mosaic. Throws as `unmountVolume`. */
 export async function unmountMetadata(steps: Steps, backend: Backend, target: string): Promise<void> {
+  if (typeof backend.metadata !== "function")
+    return unmountBlock(steps, await backend.metadata.look(), target);
   const metadata = backend.metadata();
   closeFd(metadata.fd);
   await unmountWhere(steps, target, (mount) => isMountOf(mount, metadata));
@@ -41,13 +43,7 @@ async function unmountDirectory(
   }
 }
 
-async function unmountBlock(
-  steps: Steps,
-  access: BlockAccess,
-  address: VolumeAddress,
-  target: string,
-): Promise<void> {
-  const volume = await access.look(address);
+async function unmountBlock(steps: Steps, volume: LookedBlockVolume, target: string): Promise<void> {
   try {
     const { device } = volume;
     await unmountWhere(

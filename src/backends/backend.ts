@@ -21,8 +21,8 @@ export interface BackendCore {
   readonly limits: Limits;
   /** The space that volumes are made in. */
   space(): Space;
-  /** The directory that holds the mosaic's metadata. Throws NOT_FOUND when the layout's directory is not there. */
-  metadata(): DirectoryPlace & { readonly fd: number };
+  /** The mosaic's metadata: a directory, which throws NOT_FOUND when that of the layout is not there, or a device. */
+  readonly metadata: (() => DirectoryPlace & { readonly fd: number }) | BlockMetadata;
   /** Makes an empty volume with this record. Throws ALREADY_EXISTS, NO_SPACE. */
   create(record: VolumeRecord): Promise<void>;
   /** What is at an address: a volume (maybe another one's), a foreign object, or nothing. Throws DAMAGED. */
@@ -97,10 +97,19 @@ export interface BlockAccess {
   /** Gives the volume locked, with its device, made for this use where there is none; it goes with its last user. */
   open(address: VolumeAddress, readOnly: boolean): Promise<OpenBlockVolume>;
   /** Gives the volume locked, with the device it has now. */
-  look(
-    address: VolumeAddress,
-  ): Promise<Omit<OpenBlockVolume, "device"> & { readonly device: BlockDevice | undefined }>;
+  look(address: VolumeAddress): Promise<LookedBlockVolume>;
 }
+
+/** Metadata that is a filesystem on a device of its own, made on its first use. */
+export interface BlockMetadata {
+  open(readOnly: boolean): Promise<OpenBlockVolume>;
+  look(): Promise<LookedBlockVolume>;
+}
+
+/** A locked volume with the device that it has, maybe none. */
+export type LookedBlockVolume = Omit<OpenBlockVolume, "device"> & {
+  readonly device: BlockDevice | undefined;
+};
 
 /** A block device of a volume. */
 export interface BlockDevice {
@@ -164,6 +173,13 @@ export interface Usage {
   readonly mounts: readonly Holder[];
 }
 
+/** From where on a pool counts as full, in percent; `overcommit` is the sum of all sizes, null when it is not limited. */
+export interface PoolLimits {
+  readonly data: number;
+  readonly metadata: number;
+  readonly overcommit: number | null;
+}
+
 /** What a backend gets to work with. */
 export interface BackendContext {
   readonly steps: Steps;
@@ -173,6 +189,15 @@ export interface BackendContext {
   readonly requireMount: boolean;
   /** How the config wants the sizes of volumes kept; undefined when it does not say. */
   readonly quota: string | undefined;
+  /** The filesystem for what does not say which. */
+  readonly defaultFilesystem: FilesystemName | undefined;
+  /** The devices of a thin pool, absolute. */
+  readonly pool:
+    | { readonly metadata: string; readonly data: string; readonly blockBytes: number }
+    | undefined;
+  /** The directory in which the list of volumes is kept, absolute. */
+  readonly state: string | undefined;
+  readonly limits: PoolLimits;
   readonly lockTimeoutMs: number;
   /** Makes the error for a location of the wrong kind, at its place in the config. */
   readonly wrongLocation: (found: string, expected: string) => MosaicError;

@@ -1,7 +1,8 @@
-import { type KernelFeature, listLoopFeatures } from "../system/kernel.ts";
+import { type KernelFeature, listLoopFeatures, listThinFeatures } from "../system/kernel.ts";
 import type { Tool } from "../system/runner.ts";
 import type { Backend, BackendContext } from "./backend.ts";
 import { openBtrfs } from "./btrfs/btrfs.ts";
+import { openDmthin } from "./dmthin/dmthin.ts";
 import { openLoop } from "./loop/loop.ts";
 import { openPlain } from "./plain/plain.ts";
 
@@ -15,7 +16,7 @@ export interface BackendWords {
 }
 
 /** A key of a config that only some backends have. */
-export type BackendKey = "default_fs" | "quota";
+export type BackendKey = "default_fs" | "layout" | "quota" | "pool" | "state" | "limits";
 
 /** One storage technology: the only place that names a backend. */
 export interface BackendRow {
@@ -26,6 +27,8 @@ export interface BackendRow {
   readonly aliases: readonly string[];
   /** The keys of its config that not every backend has. */
   readonly keys: readonly BackendKey[];
+  /** Whether the location is a device and not a directory. */
+  readonly locationIsDevice?: true;
   /** What its config may say for `quota`: how the sizes of volumes are kept. */
   readonly quotas: readonly string[];
   /** The tools for it, beside those of the filesystem inside. */
@@ -47,7 +50,7 @@ export const BACKENDS = {
       size: "with project quotas of ext4 or XFS",
     },
     aliases: ["dir"],
-    keys: ["quota"],
+    keys: ["layout", "quota"],
     quotas: ["project"],
     tools: ["du"],
     open: openPlain,
@@ -62,7 +65,7 @@ export const BACKENDS = {
       size: "yes",
     },
     aliases: ["fsimg"],
-    keys: ["default_fs"],
+    keys: ["default_fs", "layout"],
     quotas: [],
     tools: ["blkid", "cp", "find", "flock", "fsfreeze", "true"],
     kernelFeatures: listLoopFeatures,
@@ -78,10 +81,27 @@ export const BACKENDS = {
       size: "with quotas of btrfs",
     },
     aliases: [],
-    keys: ["quota"],
+    keys: ["layout", "quota"],
     quotas: ["simple", "qgroup"],
     tools: ["btrfs", "find"],
     open: openBtrfs,
+  },
+  dmthin: {
+    summary: "devices of a thin pool of device-mapper",
+    words: {
+      volume: "a thin device, with ext4, xfs or btrfs inside",
+      kinds: "fs, disk",
+      clone: "yes, a snapshot",
+      device: "yes",
+      size: "yes",
+    },
+    aliases: ["thin"],
+    keys: ["default_fs", "pool", "state", "limits"],
+    locationIsDevice: true,
+    quotas: [],
+    tools: ["blkid", "cp", "dmsetup", "find", "flock", "thin_check", "thin_ls", "true"],
+    kernelFeatures: listThinFeatures,
+    open: openDmthin,
   },
 } as const satisfies Record<string, BackendRow>;
 

@@ -47,6 +47,9 @@ export const btrfs: Filesystem = {
     if (fields("log_root") !== 0) return undefined;
     return { sizeBytes: fields("total_bytes"), usedBytes: fields("bytes_used") };
   },
+  async readSize(steps, path) {
+    return (await readSuperblock(steps, path))("total_bytes");
+  },
   async renewUuid(steps, path, lockFd) {
     // btrfstune exits with 0 on a filesystem with a log, and what it leaves cannot be mounted.
     if (!steps.planning && (await readSuperblock(steps, path))("log_root") !== 0)

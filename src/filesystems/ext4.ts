@@ -49,6 +49,10 @@ export const ext4: Filesystem = {
       usedBytes: (blocks - overhead - free) * blockBytes,
     };
   },
+  async readSize(steps, path) {
+    const { blocks, blockBytes } = await readCounts(steps, path);
+    return blocks * blockBytes;
+  },
   async renewUuid(steps, path, lockFd) {
     const renew = () => runTool(steps, "tune2fs", ["-U", "random", path], { fds: [lockFd] });
     if (!(await hasFailed(renew))) return;

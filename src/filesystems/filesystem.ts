@@ -28,6 +28,8 @@ export interface Filesystem {
   resizeCopy?(steps: Steps, path: string, sizeBytes: number, lockFd: number): Promise<void>;
   /** Its size and what is used, read from an image that is not in use; undefined when its log must be replayed first. */
   readUse(steps: Steps, path: string): Promise<FilesystemUse | undefined>;
-  /** Gives the filesystem in an image file, of which there is no device, a new random UUID. */
+  /** How many bytes of its device it takes, whatever its log has. */
+  readSize(steps: Steps, path: string): Promise<number>;
+  /** Gives the filesystem in a device, or in an image file of which there is none, a new random UUID. */
   renewUuid(steps: Steps, path: string, lockFd: number): Promise<void>;
 }

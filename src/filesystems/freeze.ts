@@ -1,9 +1,9 @@
 import { type ErrorCode, MosaicError } from "../base/errors.ts";
-import { findTool, runTool, startTool } from "../system/runner.ts";
+import { runTool } from "../system/runner.ts";
 import type { Steps } from "../system/steps.ts";
+import { FREEZE_LIMIT_SECONDS, startWatchdog, type Watchdog } from "../system/watchdog.ts";
 
-/** The longest time in seconds that a filesystem stays frozen, whatever happens to us. */
-export const FREEZE_LIMIT_SECONDS = 20;
+export { FREEZE_LIMIT_SECONDS };
 
 /** A directory whose flock this process holds. */
 export interface HeldLock {
@@ -24,7 +24,7 @@ export async function whileFrozen(
   lock: HeldLock,
   action: () => Promise<void>,
 ): Promise<void> {
-  const watchdog = await startWatchdog(steps, mountFd, lock.path);
+  const watchdog = await startWatchdog(steps, lock.path, "fsfreeze", ["--unfreeze", FROZEN_PATH], [mountFd]);
   await freeze(steps, mountFd, lock.fd, watchdog);
   try {
     await action();
@@ -51,8 +51,6 @@ function translateFreeze(words: string): ErrorCode | undefined {
   return words.includes("Device or resource busy") ? "BUSY" : undefined;
 }
 
-type Watchdog = Awaited<ReturnType<typeof startTool>>;
-
 async function thaw(steps: Steps, mountFd: number): Promise<void> {
   const unfreeze = () =>
     runTool(steps, "fsfreeze", ["--unfreeze", FROZEN_PATH], { fds: [mountFd], translate: translateThaw });
@@ -74,18 +72,4 @@ function translateThaw(words: string): ErrorCode | undefined {
 function tooSlow(cause: MosaicError): MosaicError {
   const message = `the filesystem thawed before its copy was complete, after ${FREEZE_LIMIT_SECONDS} seconds: try again when the host is less busy`;
   return new MosaicError("BUSY", message, {}, cause);
-}
-
-/**
- * Without a shell, find(1) is the program that runs one command after another: flock(1) waits for the lock that ends
- * with us, but no longer than the limit, and then fsfreeze(8) thaws.
- */
-async function startWatchdog(steps: Steps, mountFd: number, lockPath: string): Promise<Watchdog> {
-  // Where a program is missing the watchdog would say so to nobody: so that is found out before the freeze.
-  const [flock, fsfreeze, done] = (["flock", "fsfreeze", "true"] as const).map(findTool);
-  const limit = ["--timeout", String(FREEZE_LIMIT_SECONDS), "--conflict-exit-code", "0"];
-  const wait = ["-exec", flock, ...limit, lockPath, done, ";"];
-  const thaw = ["-exec", fsfreeze, "--unfreeze", FROZEN_PATH, ";"];
-  const args = [lockPath, "-maxdepth", "0", ...wait, ...thaw] as string[];
-  return startTool(steps, "find", args, [mountFd]);
 }

@@ -35,6 +35,12 @@ export const xfs: Filesystem = {
       throw new MosaicError("TOOL_FAILED", "cannot read the answer of xfs_db", { stdout });
     return { sizeBytes: blocks * blockBytes, usedBytes: (blocks - free) * blockBytes };
   },
+  async readSize(steps, path) {
+    const fields = ["-c", "sb 0", "-c", "print dblocks blocksize"];
+    const { stdout } = await queryTool(steps, "xfs_db", ["-r", ...fields, path]);
+    const number = (name: string) => Number(new RegExp(`^${name} = (\\d+)$`, "m").exec(stdout)?.[1]);
+    return number("dblocks") * number("blocksize");
+  },
   async renewUuid(steps, path, lockFd) {
     const before = steps.planning ? undefined : await probeFilesystem(steps, path);
     const renew = () => runTool(steps, "xfs_admin", ["-U", "generate", path], { fds: [lockFd] });

@@ -21,5 +21,6 @@ export {
   positive,
   strictObject,
   string,
+  union,
   unknown,
 } from "../api/zod.ts";

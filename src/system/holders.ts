@@ -82,10 +82,29 @@ export function findDeviceMounts(
   number: string,
   mounts: readonly Mount[] = readAllMounts(),
 ): Mount[] {
-  // btrfs shows an anonymous number, so there the source has to do.
+  // btrfs shows an anonymous number, so there the source has to do, which may be another name of the device.
   return mounts.filter(
-    (mount) => mount.device === number || (mount.filesystem === "btrfs" && mount.source === device),
+    (mount) =>
+      mount.device === number ||
+      (mount.filesystem === "btrfs" && (mount.source === device || isNodeOf(mount.source, number))),
   );
+}
+
+/** Who uses a block device: mounts, devices stacked on it, processes that have it open, by whatever name. */
+export function findBlockHolders(device: string, number: string): Holder[] {
+  const mounts = findDeviceMounts(device, number).map(toHolder);
+  const isDevice = (open: string) => open === device || isNodeOf(open, number);
+  return [...mounts, ...findStackedDevices(device.slice("/dev/".length)), ...findProcesses(device, isDevice)];
+}
+
+/** Whether a path below /dev is a node of the block device with this number. */
+function isNodeOf(path: string, number: string): boolean {
+  if (!path.startsWith("/dev/")) return false;
+  const [major, minor] = number.split(":").map(Number);
+  const status = statSync(path, { throwIfNoEntry: false });
+  if (!status?.isBlockDevice()) return false;
+  const { rdev } = status;
+  return ((rdev >>> 8) & 0xfff) === major && ((rdev & 0xff) | ((rdev >>> 12) & 0xfff00)) === minor;
 }
 
 /** A mount as a holder. */

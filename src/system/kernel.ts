@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 import { hasErrno } from "./errno.ts";
 import { closeFd, listDirectory } from "./files.ts";
@@ -62,4 +62,18 @@ function hasFilesystem(type: string): boolean {
     if (hasErrno(thrown, "ENODEV")) return false;
     throw thrown;
   }
+}
+
+/** What thin devices need of the kernel; a target that is not loaded yet is asked for. */
+export function listThinFeatures(): KernelFeature[] {
+  const isThere = existsSync("/sys/module/dm_thin_pool") || hasModule("dm-thin-pool");
+  return [{ name: "dm-thin-pool", since: "3.2", isRequired: true, isThere }];
+}
+
+/** Whether the module is among those of the running kernel, in it or to be loaded: modules.dep, modules.builtin. */
+function hasModule(name: string): boolean {
+  return ["modules.dep", "modules.builtin"].some((list) => {
+    const path = `/lib/modules/${release()}/${list}`;
+    return existsSync(path) && readFileSync(path, "utf8").includes(`/${name}.ko`);
+  });
 }

@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { type ErrorCode, MosaicError } from "../base/errors.ts";
 import { type Steps, shellQuote } from "./steps.ts";
 
@@ -7,6 +7,8 @@ import { type Steps, shellQuote } from "./steps.ts";
 
 const DIRECTORIES = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const ENVIRONMENT = { PATH: DIRECTORIES.join(":"), LC_ALL: "C", LANG: "C", TZ: "UTC" };
+/** Tells libdevmapper to make the nodes itself: where no udev runs it would wait for it in vain. */
+const WITHOUT_UDEV = { ...ENVIRONMENT, DM_DISABLE_UDEV: "1" };
 const OUTPUT_MAX_BYTES = 16 * 1024 * 1024;
 const DEADLINE_MS = 600_000;
 const GRACE_MS = 5_000;
@@ -20,7 +22,9 @@ const PACKAGES = {
     tools: ["dumpe2fs", "e2fsck", "mkfs.ext4", "resize2fs", "tune2fs"],
     version: ["e2fsck", "-V"],
   },
+  dmsetup: { tools: ["dmsetup"], version: ["dmsetup", "version"] },
   findutils: { tools: ["find"], version: ["find", "--version"] },
+  "thin-provisioning-tools": { tools: ["thin_check", "thin_ls"], version: ["thin_check", "-V"] },
   "util-linux": { tools: ["blkid", "flock", "fsfreeze"], version: ["flock", "--version"] },
   xfsprogs: { tools: ["mkfs.xfs", "xfs_admin", "xfs_db", "xfs_logprint"], version: ["mkfs.xfs", "-V"] },
 } as const;
@@ -126,7 +130,7 @@ function spawn(tool: Tool, args: readonly string[], fds: readonly number[]) {
   const path = findTool(tool);
   try {
     return Bun.spawn([path, ...args], {
-      env: ENVIRONMENT,
+      env: existsSync("/run/udev/control") ? ENVIRONMENT : WITHOUT_UDEV,
       cwd: "/",
       detached: true,
       stdio: ["ignore", "pipe", "pipe", ...fds],

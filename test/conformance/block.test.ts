@@ -1,12 +1,12 @@
 import { afterEach, expect, test } from "bun:test";
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import { type Holder, openMosaic } from "../../src/index.ts";
-import { listLoopDevices } from "../../src/system/loop.ts";
 import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { isAutoclear, listBedDevices, whileAttached } from "../support/devices.ts";
 import { expectError, until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
-import { loopImagesBelow, mountsBelow } from "../support/snapshot.ts";
+import { mountsBelow } from "../support/snapshot.ts";
 
 // What attach and detach must do where volumes are block devices, and that both are absent elsewhere.
 
@@ -42,8 +42,10 @@ function expectDevices(bed: Bed): void {
     expect(mosaic.listVolumes()).toEqual([{ ...made, parent: null, attachedAs: device, mountedAt: [] }]);
     writeDevice(device, "boot sector");
     await mosaic.detachVolume("vm1");
-    expect(loopImagesBelow(bed.location)).toEqual([]);
-    expect(readFileSync(join(bed.location, "vm1")).toString("utf8", 0, 11)).toBe("boot sector");
+    expect(listBedDevices(bed)).toEqual([]);
+    const again = await mosaic.attachVolume("vm1");
+    expect(readFileSync(again).toString("utf8", 0, 11)).toBe("boot sector");
+    await mosaic.detachVolume("vm1");
     expect((await expectError("NOT_FOUND", () => mosaic.detachVolume("vm1"))).details).toMatchObject({
       reason: "not-attached",
     });
@@ -54,28 +56,22 @@ function expectDevices(bed: Bed): void {
     const mountPoint = bed.makeMountPoint();
     await mosaic.createVolume("vm1", { kind: "disk", sizeBytes: SIZE });
     await expectError("INVALID_ARGUMENT", () => mosaic.mountVolume("vm1", mountPoint));
-    await until("the device to go", () => loopImagesBelow(bed.location).length === 0);
-    expect(mountsBelow(bed.directory)).toEqual([bed.location]);
+    await until("the device to go", () => listBedDevices(bed).length === 0);
+    expect(mountsBelow(bed.directory)).toEqual(bed.ownMounts);
   });
 
   test("a mount that fails leaves nothing attached", async () => {
     await using mosaic = await openMosaic(bed.config);
     const mountPoint = bed.makeMountPoint();
     await mosaic.createVolume("web", { kind: "fs", sizeBytes: SIZE });
-    run(
-      "dd",
-      "if=/dev/zero",
-      `of=${join(bed.location, "web")}`,
-      "bs=1M",
-      "count=1",
-      "conv=notrunc",
-      "status=none",
+    await whileAttached(mosaic, "web", (device) =>
+      run("dd", "if=/dev/zero", `of=${device}`, "bs=1M", "count=1", "conv=fsync", "status=none"),
     );
     expect((await expectError("DAMAGED", () => mosaic.mountVolume("web", mountPoint))).message).toContain(
       "ext4",
     );
-    await until("the device to go", () => loopImagesBelow(bed.location).length === 0);
-    expect(mountsBelow(bed.directory)).toEqual([bed.location]);
+    await until("the device to go", () => listBedDevices(bed).length === 0);
+    expect(mountsBelow(bed.directory)).toEqual(bed.ownMounts);
   });
 
   test("a mounted or open device is not detached, and its holder is named", async () => {
@@ -96,7 +92,7 @@ function expectDevices(bed: Bed): void {
       reader.kill("SIGKILL");
       await reader.exited;
     }
-    expect(findDevice(device)?.autoclear).toBe(false);
+    expect(isAutoclear(bed, device)).toBe(false);
     await expectError("BUSY", () => mosaic.dropVolume("web"));
     await mosaic.detachVolume("web");
     await mosaic.dropVolume("web");
@@ -110,11 +106,11 @@ function expectDevices(bed: Bed): void {
     expect(mosaic.listVolumes()[0]?.attachedAs).toBeNull();
     await expectError("NOT_FOUND", () => mosaic.detachVolume("web"));
     await mosaic.unmountVolume("web", mountPoint);
-    expect(loopImagesBelow(bed.location)).toEqual([]);
+    expect(listBedDevices(bed)).toEqual([]);
     await mosaic.mountVolume("web", mountPoint);
     const device = await mosaic.attachVolume("web");
     await mosaic.unmountVolume("web", mountPoint);
-    expect(findDevice(device)?.autoclear).toBe(false);
+    expect(isAutoclear(bed, device)).toBe(false);
     await mosaic.mountVolume("web", mountPoint);
     expect(run("findmnt", "-n", "-o", "SOURCE", mountPoint).trim()).toBe(device);
     await mosaic.unmountVolume("web", mountPoint);
@@ -138,12 +134,12 @@ function expectDevices(bed: Bed): void {
       expect(holders).toContainEqual(
         expect.objectContaining({ kind: "mount", path: mountPoint, pid: holder.pid }) as Holder,
       );
-      expect(loopImagesBelow(bed.location)).toHaveLength(1);
+      expect(listBedDevices(bed)).toHaveLength(1);
     } finally {
       holder.kill("SIGKILL");
       await holder.exited;
     }
-    await until("the device to go", () => loopImagesBelow(bed.location).length === 0);
+    await until("the device to go", () => listBedDevices(bed).length === 0);
     await mosaic.dropVolume("web");
   });
 
@@ -151,7 +147,8 @@ function expectDevices(bed: Bed): void {
     await using mosaic = await openMosaic(bed.config);
     const mountPoint = bed.makeMountPoint();
     await mosaic.createVolume("web", { kind: "fs", sizeBytes: SIZE });
-    const before = run("sha256sum", join(bed.location, "web"));
+    const sum = () => whileAttached(mosaic, "web", (path) => run("sha256sum", path).split(" ")[0]);
+    const before = await sum();
     await mosaic.mountVolume("web", mountPoint, { readOnly: true });
     expect(
       readFileSync(
@@ -161,12 +158,8 @@ function expectDevices(bed: Bed): void {
     ).toBe("1\n");
     await expectError("BUSY", () => mosaic.attachVolume("web"));
     await mosaic.unmountVolume("web", mountPoint);
-    expect(run("sha256sum", join(bed.location, "web"))).toBe(before);
+    expect(await sum()).toBe(before);
   });
-}
-
-function findDevice(path: string) {
-  return listLoopDevices().find((device) => device.path === path);
 }
 
 function writeDevice(device: string, text: string): void {

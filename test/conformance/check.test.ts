@@ -12,9 +12,9 @@ import {
   expectRepair,
   listNames,
 } from "../support/checking.ts";
+import { listBedDevices } from "../support/devices.ts";
 import { until } from "../support/expect.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
-import { loopImagesBelow } from "../support/snapshot.ts";
 
 // What check says of the objects in a location and of their directories, each provoked for real.
 
@@ -47,7 +47,7 @@ async function checkHealthy(bed: Bed): Promise<void> {
   expect(await listNames(bed)).toHaveLength(features.includes("clone") ? 4 : 3);
   await mosaic.unmountVolume("web", mountPoint);
   if (features.includes("bdev")) await mosaic.detachVolume("a/b/web");
-  await until("the devices to go", () => loopImagesBelow(bed.location).length === 0);
+  await until("the devices to go", () => listBedDevices(bed).length === 0);
 }
 
 async function findForeign(bed: Bed): Promise<void> {

@@ -6,9 +6,9 @@ import { tryLock } from "../../src/system/libc.ts";
 import { Holders } from "../e2e/holders.ts";
 import { BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
 import { checkOnly, expectDecision } from "../support/checking.ts";
+import { listBedDevices } from "../support/devices.ts";
 import { until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
-import { loopImagesBelow } from "../support/snapshot.ts";
 
 // Frozen filesystems inside of volumes: whoever writes to one waits. Check tells how to thaw it, and never does it.
 
@@ -115,7 +115,7 @@ async function findOutOfReach(bed: Bed, filesystem: keyof typeof SIZES): Promise
     run("fsfreeze", "--unfreeze", mountPoint);
     run("umount", mountPoint);
   }
-  await until("the device to go", () => loopImagesBelow(bed.location).length === 0);
+  await until("the device to go", () => listBedDevices(bed).length === 0);
   expect(await checkOnly(bed)).toEqual([]);
 }
 
@@ -127,7 +127,7 @@ async function passThawed(bed: Bed, filesystem: keyof typeof SIZES): Promise<voi
   run("fsfreeze", "--unfreeze", mountPoint);
   expect(await checkOnly(bed)).toEqual([]);
   run("umount", mountPoint);
-  await until("the device to go", () => loopImagesBelow(bed.location).length === 0);
+  await until("the device to go", () => listBedDevices(bed).length === 0);
   await mount(bed, mountPoint, true);
   expect(await checkOnly(bed)).toEqual([]);
   expect(() => writeFileSync(join(mountPoint, "file"), "x")).toThrow("EROFS");

@@ -6,9 +6,10 @@ import { openMosaic } from "../../src/index.ts";
 import { probeFilesystem } from "../../src/system/blkid.ts";
 import { directSteps } from "../../src/system/steps.ts";
 import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { listBedDevices } from "../support/devices.ts";
 import { expectError } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
-import { loopImagesBelow, snapshotTree } from "../support/snapshot.ts";
+import { snapshotTree } from "../support/snapshot.ts";
 
 // What clone must do where the backend has it, and that it is absent elsewhere.
 
@@ -125,7 +126,7 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
     }
     writeFileSync(join(first, "thawed"), "writable");
     await mosaic.unmountVolume("old", first);
-    expect(loopImagesBelow(bed.location)).toEqual([]);
+    expect(listBedDevices(bed)).toEqual([]);
   });
 
   test(`a clone of ${filesystem} with a log to replay has its own UUID and lost nothing`, async () => {

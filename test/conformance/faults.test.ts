@@ -5,11 +5,12 @@ import { type ActionName, runAction } from "../../src/api/actions.ts";
 import { type Mosaic, openMosaic } from "../../src/index.ts";
 import { isAtOrBelow } from "../../src/system/mounts.ts";
 import { ALL_BEDS, type Bed, type ConformanceBed, describeOnBed, run } from "../support/beds.ts";
+import { listBedDevices } from "../support/devices.ts";
 import { until } from "../support/expect.ts";
 import { FaultySteps } from "../support/faults.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
 import { readInsideBytes } from "../support/resizing.ts";
-import { loopImagesBelow, mountsBelow, snapshotTree } from "../support/snapshot.ts";
+import { mountsBelow, snapshotTree } from "../support/snapshot.ts";
 
 // For every action and every bed: every step fails once, and every step is once a SIGKILL of the process before and
 // after it. A failed action has changed nothing; what a killed one left is gone after the next command.
@@ -233,7 +234,7 @@ function describeState(bed: Bed): unknown {
     path,
     state.replace("|found|", "||"),
   ]);
-  return { tree, loops: loopImagesBelow(bed.location), mounts: mountsBelow(bed.directory) };
+  return { tree, loops: listBedDevices(bed), mounts: mountsBelow(bed.directory) };
 }
 
 /** The next command sweeps; an orphan of the killed process may still be at work, which holds its lock until it ends. */
@@ -250,7 +251,7 @@ async function expectCleanAfterSweep(bed: Bed, scenario: Scenario, mountPoint: s
     const used = mosaic
       .listVolumes()
       .filter((volume) => volume.attachedAs !== null || volume.mountedAt.length > 0);
-    return loopImagesBelow(bed.location).length === (bed.row.backend === "loop" ? used.length : 0);
+    return listBedDevices(bed).length === (bed.row.backend === "loop" ? used.length : 0);
   });
   if (scenario.action !== "attach" && scenario.action !== "detach") {
     expect(mosaic.listVolumes().filter((volume) => volume.attachedAs !== null)).toEqual([]);
@@ -275,7 +276,7 @@ async function expectCompletion(
   if (mountsBelow(bed.directory).includes(mountPoint)) await mosaic.unmountVolume("old", mountPoint);
   const image = join(bed.location, "old");
   if (bed.row.backend !== "loop") return;
-  await until("the device to go", () => loopImagesBelow(bed.location).length === 0);
+  await until("the device to go", () => listBedDevices(bed).length === 0);
   const inside = (await mosaic.getVolume("old")).filesystem === "xfs" ? "xfs" : "ext4";
   expect(readInsideBytes(inside, image)).toBe(sizeBytes);
   run(...(inside === "xfs" ? ["xfs_repair", "-n"] : ["e2fsck", "-f", "-n"]), image);

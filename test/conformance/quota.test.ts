@@ -177,7 +177,7 @@ async function refusesSizes(bed: Bed): Promise<void> {
   await using mosaic = await openMosaic(bed.config);
   await mosaic.createVolume("web", FS);
   const { sizeStepBytes, sizeMaxBytes } = mosaic.info().limits;
-  expect(sizeStepBytes).toBe({ btrfs: 1, ext4: 1024, xfs: 4096 }[bed.row.filesystem]);
+  expect(sizeStepBytes).toBe({ btrfs: 1, ext4: 1024, xfs: 4096, "thin-pool": 4096 }[bed.row.filesystem]);
   for (const sizeBytes of [0, -4096, 1.5, sizeMaxBytes + 4096, ...(sizeStepBytes > 1 ? [SIZE + 1] : [])]) {
     await expectError("INVALID_ARGUMENT", () => mosaic.createVolume("new", { kind: "fs", sizeBytes }));
     await expectError("INVALID_ARGUMENT", () => mosaic.resizeVolume("web", sizeBytes, { shrink: true }));

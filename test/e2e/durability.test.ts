@@ -17,7 +17,7 @@ interface Moment {
   readonly disk: string;
 }
 
-for (const row of ALL_BEDS) {
+for (const row of ALL_BEDS.filter(({ filesystem }) => filesystem !== "thin-pool")) {
   describe(row.name, () => {
     let directory: string;
     afterAll(() => removeTestDirectory(directory));
@@ -42,7 +42,7 @@ for (const row of ALL_BEDS) {
 function mountDisk(row: BedRow, directory: string): void {
   const [disk, location] = [join(directory, "disk"), join(directory, "location")];
   mkdirSync(location);
-  run("truncate", "-s", String(SIZES[row.filesystem]), disk);
+  run("truncate", "-s", String(SIZES[row.filesystem as keyof typeof SIZES]), disk);
   run(`mkfs.${row.filesystem}`, "-q", disk);
   const device = run("losetup", "--find", "--show", "--direct-io=on", disk).trim();
   run("mount", device, location);

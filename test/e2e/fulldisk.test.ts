@@ -13,7 +13,7 @@ const SIZES = { ext4: 64 * MIB, xfs: 320 * MIB } as const;
 
 // btrfs keeps room for its own metadata, so there a full disk is not one to a directory.
 for (const row of ALL_BEDS) {
-  if (row.filesystem === "btrfs") continue;
+  if (row.filesystem === "btrfs" || row.filesystem === "thin-pool") continue;
   describeOnBed(
     row,
     (bed) => {

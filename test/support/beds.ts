@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Feature } from "../../src/api/results.ts";
 import type { BackendName } from "../../src/backends/registry.ts";
+import { findMappedDevice, listMappedUsers } from "../../src/system/devicemapper.ts";
 import { closeFd, openDirectory } from "../../src/system/files.ts";
 import { ioctl } from "../../src/system/libc.ts";
 import { listLoopDevices } from "../../src/system/loop.ts";
@@ -17,8 +18,8 @@ export interface BedRow {
   readonly tier?: "guest";
   readonly name: string;
   readonly backend: BackendName;
-  /** The filesystem that the location is on. */
-  readonly filesystem: "ext4" | "xfs" | "btrfs";
+  /** The filesystem that the location is on; thin-pool when it is a pool, whose list of volumes is in the test directory. */
+  readonly filesystem: "ext4" | "xfs" | "btrfs" | "thin-pool";
   /** Further arguments of mkfs. */
   readonly mkfs?: readonly string[];
   /** Further options of the mount. */
@@ -79,6 +80,15 @@ export const BEDS = {
       features: ["clone", "volsize"],
     },
   ],
+  dmthin: [
+    {
+      name: "dmthin",
+      backend: "dmthin",
+      filesystem: "thin-pool",
+      features: ["clone", "bdev", "volsize"],
+      tier: "guest",
+    },
+  ],
 } as const satisfies Record<BackendName, readonly ConformanceBed[]>;
 
 const rows: readonly ConformanceBed[] = Object.values(BEDS).flat();
@@ -103,8 +113,23 @@ export class Bed {
     return this.made;
   }
 
+  /** The directory of the volumes' objects. */
   get location(): string {
-    return join(this.directory, "location");
+    return join(this.directory, this.isPool ? "state/volumes" : "location");
+  }
+
+  /** What the config says for it. */
+  get configuredLocation(): string {
+    return this.isPool ? `/dev/mapper/${basename(this.directory)}` : this.location;
+  }
+
+  /** What is mounted below its directory as long as no volume is. */
+  get ownMounts(): string[] {
+    return this.isPool ? [] : [this.location];
+  }
+
+  get isPool(): boolean {
+    return this.row.filesystem === "thin-pool";
   }
 
   get image(): string {
@@ -113,6 +138,12 @@ export class Bed {
 
   /** Makes the filesystem, mounts it, and writes the config that `config` names. */
   open(sizeBytes = 3 * 1024 ** 3): void {
+    if (this.isPool) this.openPool(sizeBytes);
+    else this.openFilesystem(sizeBytes);
+    this.writeConfig("bed");
+  }
+
+  private openFilesystem(sizeBytes: number): void {
     mkdirSync(this.location);
     run("truncate", "-s", String(sizeBytes), this.image);
     run(`mkfs.${this.row.filesystem}`, "-q", ...(this.row.mkfs ?? []), this.image);
@@ -121,7 +152,20 @@ export class Bed {
     if (this.row.filesystem === "ext4") rmSync(join(this.location, "lost+found"), { recursive: true });
     if (this.row.quota === "qgroup" || this.row.quota === "simple")
       enableQuota(this.location, this.row.quota);
-    this.writeConfig("bed");
+  }
+
+  /** Makes the two devices of a pool, the pool, and the directory of its state. */
+  private openPool(sizeBytes: number): void {
+    mkdirSync(this.location, { recursive: true, mode: 0o755 });
+    const attach = (name: string, bytes: number) => {
+      const path = join(this.directory, name);
+      run("truncate", "-s", String(bytes), path);
+      return run("losetup", "--find", "--show", path).trim();
+    };
+    const [metadata, data] = [attach("pool-metadata", 16 * 1024 ** 2), attach("pool-data", sizeBytes)];
+    run("modprobe", "dm-thin-pool");
+    const table = `0 ${sizeBytes / 512} thin-pool ${metadata} ${data} 128 0`;
+    dmsetup("create", basename(this.directory), "--table", table);
   }
 
   /** The path of the bed's usual config. */
@@ -132,14 +176,13 @@ export class Bed {
   /** Writes a config for the bed with more lines; gives its path. */
   writeConfig(name: string, lines: readonly string[] = []): string {
     const path = join(this.directory, `${name}.mos`);
+    const where = this.isPool
+      ? [`location: ${this.configuredLocation}`, "state: ./state"]
+      : ["location: ./location"];
     const quota = this.row.quota ? [`quota: ${this.row.quota}`] : [];
-    writeFileSync(
-      path,
-      [`type: ${this.row.backend}`, "location: ./location", ...quota, ...lines, ""].join("\n"),
-      {
-        mode: 0o644,
-      },
-    );
+    writeFileSync(path, [`type: ${this.row.backend}`, ...where, ...quota, ...lines, ""].join("\n"), {
+      mode: 0o644,
+    });
     return path;
   }
 
@@ -199,13 +242,39 @@ function release(path: string): boolean {
     Bun.spawnSync(["fsfreeze", "--unfreeze", mountPoint], { timeout: 20_000, stderr: "ignore" });
     Bun.spawnSync(["umount", mountPoint], { timeout: 20_000, stderr: "ignore" });
   }
+  removeMapped(basename(path));
   const devices = listLoopDevices().filter((device) => {
     const file = Bun.spawnSync(["losetup", "-n", "-O", "BACK-FILE", device.path], { timeout: 20_000 }).stdout;
     return file.toString().trim().startsWith(`${path}/`);
   });
   for (const device of devices)
     Bun.spawnSync(["losetup", "-d", device.path], { timeout: 20_000, stderr: "ignore" });
-  return mounts.length === 0 && devices.length === 0;
+  return mounts.length === 0 && devices.length === 0 && !findMappedDevice({ name: basename(path) });
+}
+
+/** Removes the pool of this name and all devices of it, as far as nothing uses them. */
+function removeMapped(pool: string): void {
+  const device = findMappedDevice({ name: pool });
+  if (!device) return;
+  for (const { name, isSuspended } of listMappedUsers(device.number)) {
+    if (isSuspended) dmsetup("resume", name);
+    Bun.spawnSync(["dmsetup", "remove", name], { env: DM_ENVIRONMENT, timeout: 20_000, stderr: "ignore" });
+  }
+  Bun.spawnSync(["dmsetup", "remove", pool], { env: DM_ENVIRONMENT, timeout: 20_000, stderr: "ignore" });
+}
+
+const DM_ENVIRONMENT = {
+  ...process.env,
+  LC_ALL: "C",
+  // Where no udev runs, dmsetup makes the nodes only when it is told.
+  ...(existsSync("/run/udev/control") ? {} : { DM_DISABLE_UDEV: "1" }),
+};
+
+/** Runs dmsetup, which must succeed; gives its output. */
+export function dmsetup(...argv: string[]): string {
+  const result = Bun.spawnSync(["dmsetup", ...argv], { env: DM_ENVIRONMENT, timeout: 60_000 });
+  if (result.exitCode === 0) return result.stdout.toString();
+  throw new Error(`dmsetup ${argv.join(" ")} failed: ${result.stderr}`);
 }
 
 /** Runs a program that must succeed; gives its output. */
@@ -229,7 +298,9 @@ function isRequired(): boolean {
 
 function findObstacle(row: BedRow): string | undefined {
   if (process.geteuid?.() !== 0) return "it needs root";
-  if (!Bun.which(`mkfs.${row.filesystem}`)) return `mkfs.${row.filesystem} is missing`;
+  if (row.filesystem === "thin-pool" && !Bun.which("dmsetup")) return "dmsetup is missing";
+  if (row.filesystem !== "thin-pool" && !Bun.which(`mkfs.${row.filesystem}`))
+    return `mkfs.${row.filesystem} is missing`;
   return existsSync("/dev/loop-control") ? undefined : "this kernel has no loop devices";
 }
 

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import type { Mosaic } from "../../src/index.ts";
 import { type Bed, run } from "./beds.ts";
+import { listBedDevices } from "./devices.ts";
 import { until } from "./expect.ts";
-import { loopImagesBelow } from "./snapshot.ts";
 
 // Volumes with something in them, of which the numbers can be compared.
 
@@ -25,6 +25,6 @@ export async function writeInto(bed: Bed, mosaic: Mosaic, name: string, megabyte
   await mosaic.mountVolume(name, mountPoint);
   writeData(mountPoint, `data-${megabytes}`, megabytes);
   await mosaic.unmountVolume(name, mountPoint);
-  await until("the device to go", () => loopImagesBelow(bed.location).length === 0);
+  await until("the device to go", () => listBedDevices(bed).length === 0);
   run("sync", "-f", bed.location);
 }

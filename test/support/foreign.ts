@@ -1,8 +1,10 @@
-import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { listObjects } from "../../src/backends/dmthin/objects.ts";
 import { isSubvolume } from "../../src/system/btrfs.ts";
+import { findMappedDevice, listMappedUsers } from "../../src/system/devicemapper.ts";
 import { readOwnMounts } from "../../src/system/mounts.ts";
-import { type Bed, run } from "./beds.ts";
+import { type Bed, dmsetup, run } from "./beds.ts";
 import { loopImagesBelow } from "./snapshot.ts";
 
 // What a test does behind mosaic's back, by the kernel's own tools.
@@ -17,20 +19,57 @@ export function makeForeign(bed: Bed, name: string, sizeBytes = 16 * 1024 ** 2):
     run("truncate", "-s", String(sizeBytes), path);
     run("mkfs.ext4", "-q", path);
   }
+  if (bed.isPool) makeForeignThin(bed, path, sizeBytes);
   return path;
 }
+
+/** A device of the pool that holds ext4, and an object without a record that names it. */
+function makeForeignThin(bed: Bed, path: string, sizeBytes: number): void {
+  const pool = basename(bed.configuredLocation);
+  const id = FOREIGN_ID + foreignCount++;
+  dmsetup("message", pool, "0", `create_thin ${id}`);
+  const name = `${pool}-foreign`;
+  dmsetup("create", name, "--table", `0 ${sizeBytes / 512} thin ${bed.configuredLocation} ${id}`);
+  run("mkfs.ext4", "-q", `/dev/mapper/${name}`);
+  dmsetup("remove", "--retry", name);
+  const [transaction] = dmsetup("status", pool).split(" ").slice(3);
+  writeFileSync(path, `${JSON.stringify({ version: 1, id, transaction: Number(transaction) })}\n`);
+}
+
+const FOREIGN_ID = 1_000_000;
+let foreignCount = 0;
 
 /** Brings a bed back to its empty state. */
 export function clearBed(bed: Bed): void {
   const mounts = readOwnMounts().map((mount) => mount.mountPoint);
   const below = mounts.filter((path) => path.startsWith(`${bed.directory}/`) && path !== bed.location);
   for (const path of below.reverse()) run("umount", path);
+  if (bed.isPool) {
+    clearPool(bed);
+    return;
+  }
   for (const image of loopImagesBelow(bed.location)) {
     const device = run("losetup", "-n", "-O", "NAME", "-j", image).trim();
     if (device !== "") run("losetup", "-d", device);
   }
   for (const name of readdirSync(bed.location))
     removeObject(join(bed.location, name), bed.row.filesystem === "btrfs");
+}
+
+/** The devices go with the names; the pool and its transaction id stay. */
+function clearPool(bed: Bed): void {
+  const pool = basename(bed.configuredLocation);
+  for (const { name } of listMappedUsers(findMappedDevice({ name: pool })?.number ?? ""))
+    dmsetup("remove", "--retry", name);
+  for (const { id } of listObjects(bed.location)) dmsetupMay("message", pool, "0", `delete ${id}`);
+  for (const name of readdirSync(bed.location)) rmSync(join(bed.location, name), { recursive: true });
+}
+
+/** A device of which only the object is left is deleted already. */
+function dmsetupMay(...argv: string[]): void {
+  try {
+    dmsetup(...argv);
+  } catch {}
 }
 
 function removeObject(path: string, isOnBtrfs: boolean): void {

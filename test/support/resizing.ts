@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { type Mosaic, openMosaic, type VolumeRecord } from "../../src/index.ts";
 import { type Bed, run } from "./beds.ts";
 import { takeState } from "./checking.ts";
+import { listBedDevices } from "./devices.ts";
 import { until } from "./expect.ts";
-import { loopImagesBelow } from "./snapshot.ts";
 
 // Volumes that are resized: made with data in them, and looked at by the filesystems' own tools.
 
@@ -60,7 +60,7 @@ export async function unmount(bed: Bed, mosaic: Mosaic, mountPoint: string): Pro
 
 /** Waits until no image of the bed has a loop device. */
 export function waitForDevices(bed: Bed): Promise<void> {
-  return until("the devices to go", () => loopImagesBelow(bed.location).length === 0);
+  return until("the devices to go", () => listBedDevices(bed).length === 0);
 }
 
 /** The checksum of a file's content. */

@@ -1,16 +1,17 @@
-import { constants, fstatSync, openSync, statfsSync } from "node:fs";
+import { constants, fstatSync, openSync } from "node:fs";
 import { MosaicError } from "../../base/errors.ts";
 import type { Filesystem } from "../../filesystems/filesystem.ts";
-import { whileMounted } from "../../filesystems/whilemounted.ts";
+import { growMounted } from "../../filesystems/growth.ts";
+import { whileDeviceMounted, whileMounted } from "../../filesystems/whilemounted.ts";
 import { requireUnheld } from "../../location/changes.ts";
 import { Deferred } from "../../location/deferred.ts";
 import type { Store } from "../../location/store.ts";
 import type { LockedVolume } from "../../location/volumes.ts";
 import { calling } from "../../system/errno.ts";
-import { closeFd, setFileSize, syncMounted } from "../../system/files.ts";
+import { closeFd, setFileSize } from "../../system/files.ts";
 import { findDeviceMounts, type Holder } from "../../system/holders.ts";
 import { type LoopDevice, updateCapacity } from "../../system/loop.ts";
-import { isFrozen, openDeviceMount } from "../../system/mounting.ts";
+import { isFrozen } from "../../system/mounting.ts";
 import type { Steps } from "../../system/steps.ts";
 import { findImageHolders, settleDevice } from "./holders.ts";
 
@@ -105,47 +106,11 @@ async function growInside(
   sizeBytes: number,
   undo: Deferred,
 ): Promise<void> {
-  const grow = (mountFd: number) => growMounted(steps, filesystem, mountFd, sizeBytes, undo);
+  // A filesystem that has grown, if only in part, needs the larger image, which is then no longer taken back.
+  const keep = () => undo.cancel();
+  const grow = (mountFd: number) => growMounted(steps, filesystem, mountFd, sizeBytes, keep);
   if (!device) return whileMounted(steps, filesystem.name, volume.path, [], grow);
-  const mount = {
-    filesystem: filesystem.name,
-    device: device.path,
-    readOnly: false,
-    filesystemReadOnly: false,
-    restricted: true,
-  };
-  const mountFd = await openDeviceMount(steps, mount);
-  try {
-    await grow(mountFd);
-  } finally {
-    if (!steps.planning) closeFd(mountFd);
-  }
-}
-
-/** A filesystem that has grown, if only in part, needs the larger image, which is then no longer taken back. */
-async function growMounted(
-  steps: Steps,
-  filesystem: Filesystem,
-  mountFd: number,
-  sizeBytes: number,
-  undo: Deferred,
-): Promise<void> {
-  const grow = async (fd: number) => {
-    await filesystem.grow(steps, fd, sizeBytes);
-    // Before the record says so; and only now btrfs tells that it could not write what it has changed.
-    await syncMounted(steps, fd);
-  };
-  if (steps.planning) return grow(mountFd);
-  const root = `/proc/self/fd/${mountFd}/.`;
-  // A mount's descriptor takes no ioctl, that of its root does.
-  const rootFd = calling("open", root, () => openSync(root, constants.O_RDONLY | constants.O_DIRECTORY));
-  const before = statfsSync(root).blocks;
-  try {
-    await grow(rootFd);
-  } finally {
-    if (statfsSync(root).blocks > before) undo.cancel();
-    closeFd(rootFd);
-  }
+  return whileDeviceMounted(steps, filesystem.name, device.path, [], grow);
 }
 
 function isDenied(thrown: unknown): boolean {

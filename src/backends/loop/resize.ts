@@ -1,8 +1,8 @@
 import { constants, fstatSync, openSync } from "node:fs";
 import { MosaicError } from "../../base/errors.ts";
-import { formatSize } from "../../base/size.ts";
 import type { Filesystem } from "../../filesystems/filesystem.ts";
 import { filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
+import { requireResizable, requireShrinkable } from "../../filesystems/resizing.ts";
 import type { Operation } from "../../location/operation.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "../../location/record.ts";
 import { replaceVolume } from "../../location/replace.ts";
@@ -36,9 +36,10 @@ export async function resizeImage(
     const filesystem = findFilesystem(volume.record);
     const record: VolumeRecord = { ...volume.record, sizeBytes };
     const { size } = calling("fstat", volume.path, () => fstatSync(volume.fd));
-    if (sizeBytes > size) requireAtLeast(volume, filesystem, sizeBytes);
+    const { name } = volume.record;
+    if (sizeBytes > size) requireResizable(name, filesystem, sizeBytes);
     if (sizeBytes < size) {
-      const shrinkable = requireShrinkable(volume, filesystem, sizeBytes, shrink);
+      const shrinkable = requireShrinkable(name, filesystem, size, sizeBytes, shrink);
       await resizeAside(store, volume, record, shrinkable);
     } else if (await growImage(store, volume, filesystem, sizeBytes)) await recordSize(store, volume, record);
     else await resizeAside(store, volume, record, filesystem as Filesystem);
@@ -50,42 +51,6 @@ export async function resizeImage(
 
 function findFilesystem({ filesystem }: VolumeRecord): Filesystem | undefined {
   return filesystem !== null && isFilesystemName(filesystem) ? filesystemOf(filesystem) : undefined;
-}
-
-function requireShrinkable(
-  { record, fd }: LockedVolume,
-  filesystem: Filesystem | undefined,
-  sizeBytes: number,
-  isAllowed: boolean,
-): Filesystem {
-  const details = { name: record.name, sizeBytes };
-  if (!filesystem?.resizeCopy) {
-    const why = filesystem
-      ? `${filesystem.name} cannot shrink: make a smaller volume and copy the files`
-      : "it is a disk, and how much of it is used is not known here";
-    throw new MosaicError("UNSUPPORTED", `it cannot become smaller: ${why}`, details);
-  }
-  if (!isAllowed) {
-    const now = formatSize(fstatSync(fd).size);
-    throw new MosaicError(
-      "INVALID_ARGUMENT",
-      `it has ${now}, and becomes smaller only with --shrink`,
-      details,
-    );
-  }
-  requireAtLeast({ record }, filesystem, sizeBytes);
-  return filesystem;
-}
-
-function requireAtLeast(
-  { record }: Pick<LockedVolume, "record">,
-  filesystem: Filesystem | undefined,
-  sizeBytes: number,
-): void {
-  const minimumBytes = Math.max(filesystem?.minimumBytes ?? 0, filesystem?.resizeMinimumBytes ?? 0);
-  if (sizeBytes >= minimumBytes) return;
-  const message = `invalid size ${formatSize(sizeBytes)}: ${filesystem?.name} can be resized to ${formatSize(minimumBytes)} or more`;
-  throw new MosaicError("INVALID_ARGUMENT", message, { name: record.name, sizeBytes, minimumBytes });
 }
 
 async function recordSize({ steps }: Store, volume: LockedVolume, record: VolumeRecord): Promise<void> {

@@ -1,15 +1,15 @@
-import { constants, fstatSync, openSync, statfsSync } from "node:fs";
+import { fstatSync } from "node:fs";
 import { MosaicError } from "../../base/errors.ts";
 import type { FilesystemUse } from "../../filesystems/filesystem.ts";
+import { readMounted } from "../../filesystems/mounteduse.ts";
 import { filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
 import type { Store } from "../../location/store.ts";
 import { type LockedVolume, openVolume, type VolumeAddress } from "../../location/volumes.ts";
-import { calling, unlessErrno } from "../../system/errno.ts";
+import { calling } from "../../system/errno.ts";
 import { measureSharedBytes } from "../../system/fiemap.ts";
-import { closeFd, fileKeyOf } from "../../system/files.ts";
+import { fileKeyOf } from "../../system/files.ts";
 import { findDeviceMounts, type Holder } from "../../system/holders.ts";
 import { findLoopDevice } from "../../system/loop.ts";
-import { type Mount, mountIdOf, pathFromHere } from "../../system/mounts.ts";
 import type { Steps } from "../../system/steps.ts";
 import type { VolumeStat } from "../backend.ts";
 import { findImageHolders } from "./holders.ts";
@@ -47,27 +47,5 @@ async function readInside(
     // What its users made of it, or a host without the tool, is no reason to tell nothing of the volume.
     if (thrown instanceof MosaicError && ["TOOL_FAILED", "UNAVAILABLE"].includes(thrown.code)) return null;
     throw thrown;
-  }
-}
-
-/** By the first of the mounts that can be reached: something else may be mounted over it. */
-function readMounted(mounts: readonly Mount[]): FilesystemUse | null {
-  for (const mount of mounts) {
-    const use = unlessErrno(["ENOENT", "ENOTDIR", "EACCES"], () => readMount(mount));
-    if (use) return use;
-  }
-  return null;
-}
-
-function readMount(mount: Mount): FilesystemUse | undefined {
-  const O_PATH = 0o10000000;
-  const place = pathFromHere(mount);
-  const fd = calling("open", place, () => openSync(place, O_PATH | constants.O_NOFOLLOW));
-  try {
-    if (mountIdOf(fd) !== mount.id) return undefined;
-    const { bsize, blocks, bfree } = calling("statfs", place, () => statfsSync(`/proc/self/fd/${fd}`));
-    return { sizeBytes: blocks * bsize, usedBytes: (blocks - bfree) * bsize };
-  } finally {
-    closeFd(fd);
   }
 }

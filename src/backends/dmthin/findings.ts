@@ -1,0 +1,54 @@
+import { MosaicError } from "../../base/errors.ts";
+import type { Finding } from "../../location/finding.ts";
+import type { ThinObject } from "./objects.ts";
+import type { Pool, PoolStatus } from "./pool.ts";
+import type { ThinStore } from "./store.ts";
+
+/** DAMAGED for a volume whose device is not in the pool any more. */
+export function missingDevice(name: string, id: number): MosaicError {
+  const message = `its device ${id} is not in the pool: it was deleted behind mosaic, or the list of volumes is an old one`;
+  return new MosaicError("DAMAGED", message, { name, id });
+}
+
+/** Findings about how full a pool is. */
+export function* describeRoom({ limits }: ThinStore, { name }: Pool, status: PoolStatus): Generator<Finding> {
+  const uses = [
+    ["data", status.usedDataBytes / status.dataBytes, limits.data],
+    ["metadata", status.usedMetadataBytes / status.metadataBytes, limits.metadata],
+  ] as const;
+  for (const [part, use, limit] of uses) {
+    if (use * 100 < limit) continue;
+    yield {
+      code: "pool-full",
+      severity: "problem",
+      subject: name,
+      message: `it has used ${(use * 100).toFixed(0)} % of its ${part}, and the limit is ${limit} %: nothing is made or grown in it`,
+      advice: `drop volumes, or make the ${part} device of the pool larger`,
+    };
+  }
+}
+
+/** What the list of volumes and the pool do not both have. */
+export function* describeDifferences(
+  objects: readonly (ThinObject & { readonly path: string })[],
+  devices: readonly ThinObject[],
+): Generator<Finding> {
+  const known = new Set(objects.map(({ id }) => id));
+  const there = new Map(devices.map((device) => [device.id, device]));
+  for (const { id, transaction, path } of objects) {
+    const device = there.get(id);
+    if (device?.transaction === transaction) continue;
+    const message = device
+      ? `its device ${id} was made at the transaction ${device.transaction} and not at ${transaction}: it is another one`
+      : `its device ${id} is not in the pool`;
+    yield { code: "device-missing", severity: "problem", subject: path, message };
+  }
+  for (const { id } of devices.filter((device) => !known.has(device.id))) {
+    yield {
+      code: "foreign-device",
+      severity: "note",
+      subject: `device ${id}`,
+      message: "it is in the pool, and no volume: it is never changed, and its id is not used",
+    };
+  }
+}

@@ -1,0 +1,91 @@
+import { MosaicError, quote } from "../../base/errors.ts";
+import { RECORD_ATTRIBUTE } from "../../location/record.ts";
+import { runDmsetup } from "../../system/dmsetup.ts";
+import { hasErrno, unlessErrno } from "../../system/errno.ts";
+import { removeFile } from "../../system/files.ts";
+import { getAttribute } from "../../system/libc.ts";
+import { listThinDevices } from "../../system/thintools.ts";
+import { changePool, type PoolChange, whileReadable } from "./change.ts";
+import { findLeftover } from "./devices.ts";
+import { findObject, ID_MAX, listObjects, type ThinObject, writeObject } from "./objects.ts";
+import type { ThinStore } from "./store.ts";
+
+/**
+ * Makes a thin device and the object that says which it is. The object is durable before the device is there, so that a
+ * run that was killed leaves no device that nobody knows. Throws NO_SPACE when all ids are used.
+ */
+export function makeThin(
+  store: ThinStore,
+  path: string,
+  create: (id: number, change: PoolChange) => Promise<void> = (id, { send }) => send(`create_thin ${id}`),
+): Promise<ThinObject> {
+  return changePool(store, false, async (change) => {
+    const used = new Set([...listObjects(store.location.path)].map(({ id }) => id));
+    await change.begin();
+    for (let id = findFree(used, 1); ; id = findFree(used, id + 1)) {
+      const object = { id, transaction: change.transaction };
+      await writeObject(store.steps, path, object);
+      try {
+        await create(id, change);
+        return object;
+      } catch (thrown) {
+        // Nobody else can have made a device at this transaction: it is foreign, and stays.
+        if (!hasErrno(thrown, "EEXIST")) throw thrown;
+      }
+    }
+  });
+}
+
+/** Destroys the thin device of an object, and then the object; can be called again after a failure. */
+export async function removeThin(store: ThinStore, path: string): Promise<void> {
+  const object = findObject(path);
+  if (object) await changePool(store, true, (change) => deleteDevice(store, path, object, change));
+  await removeFile(store.steps, path);
+}
+
+/** Deletes the device of an object only where it is certain that it is the object's. */
+async function deleteDevice(
+  store: ThinStore,
+  path: string,
+  object: ThinObject,
+  change: PoolChange,
+): Promise<void> {
+  const { pool, lockFd } = change;
+  const leftover = findLeftover(pool, object.id);
+  if (leftover) await runDmsetup(store.steps, ["remove", leftover.name], [lockFd]);
+  // The record comes after the device; without one the run was killed before or after it made the device.
+  if (!hasRecord(path)) {
+    const isOwn = ({ id, transaction }: ThinObject) => id === object.id && transaction === object.transaction;
+    const list = (metadata: string) => listThinDevices(store.steps, metadata);
+    const devices = store.steps.planning ? [] : await whileReadable(store, pool, lockFd, list);
+    if (!devices.some(isOwn)) return;
+  }
+  await change.begin();
+  try {
+    await change.send(`delete ${object.id}`);
+  } catch (thrown) {
+    if (!hasErrno(thrown, "ENODATA")) throw explainBusy(thrown, object.id);
+  }
+}
+
+function explainBusy(thrown: unknown, id: number): unknown {
+  if (!hasErrno(thrown, "EBUSY")) return thrown;
+  const message = `the device ${id} of the pool is in use by a mapped device that is not of mosaic: remove that one (dmsetup ls, dmsetup remove)`;
+  return new MosaicError("BUSY", message, { id }, thrown);
+}
+
+function hasRecord(path: string): boolean {
+  return unlessErrno(["ENOENT"], () => getAttribute(path, RECORD_ATTRIBUTE)) !== undefined;
+}
+
+/** The lowest free id from `start`: 0 is for the metadata. */
+function findFree(used: ReadonlySet<number>, start: number): number {
+  let id = start;
+  while (used.has(id)) id++;
+  if (id <= ID_MAX) return id;
+  throw new MosaicError(
+    "NO_SPACE",
+    `all ${quote(String(ID_MAX))} device ids of the pool are used: drop volumes`,
+    {},
+  );
+}
