@@ -109,11 +109,14 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
     try {
       for (const name of ["one", "two"]) {
         await mosaic.cloneVolume("old", name);
-        const image = join(bed.location, name);
-        run(...(CHECKERS[filesystem] as [string, ...string[]]), image);
-        const uuids = await Promise.all(
-          ["old", name].map((volume) => probeFilesystem(directSteps, join(bed.location, volume))),
+        const uuids = [await probeFilesystem(directSteps, readPath(bed, "old", first))];
+        const image = bed.isPool ? await mosaic.attachVolume(name) : join(bed.location, name);
+        run(
+          ...CHECKERS[filesystem].filter((word) => !(bed.isPool && filesystem === "xfs" && word === "-f")),
+          image,
         );
+        uuids.push(await probeFilesystem(directSteps, image));
+        if (bed.isPool) await mosaic.detachVolume(name);
         expect(uuids.map((probe) => probe?.type)).toEqual([filesystem, filesystem]);
         expect(uuids[0]?.uuid).not.toBe(uuids[1]?.uuid);
         await mosaic.mountVolume(name, second);
@@ -129,6 +132,8 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
     expect(listBedDevices(bed)).toEqual([]);
   });
 
+  // An image is copied here behind mosaic's back, with a log; of a pool it would be the same code on a device.
+  if (bed.isPool) return;
   test(`a clone of ${filesystem} with a log to replay has its own UUID and lost nothing`, async () => {
     await using mosaic = await openMosaic(bed.writeConfig(filesystem, [`default_fs: ${filesystem}`]));
     const mountPoint = bed.makeMountPoint();
@@ -189,4 +194,10 @@ function expectSubvolumeRules(bed: Bed): void {
     await mosaic.dropVolume("old");
     expect(readdirSync(bed.location)).toEqual([]);
   });
+}
+
+/** What a mounted volume can be read from: its image or its device. */
+function readPath(bed: Bed, name: string, mountPoint: string): string {
+  if (!bed.isPool) return join(bed.location, name);
+  return run("findmnt", "-n", "-o", "SOURCE", mountPoint).trim();
 }

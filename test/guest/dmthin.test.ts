@@ -78,7 +78,7 @@ function testKills(bed: Bed): void {
     await using mosaic = await openMosaic(bed.config);
     await mosaic.createVolume("first", DISK);
     let kills = 0;
-    for (let at = 1; killAt(bed, at, "create", { kind: "disk", volume: "new", size: "16m" }); at++) {
+    for (let at = 1; killAt(bed, at, "create", { kind: "disk", volume: "new", sizeBytes: 16 * MIB }); at++) {
       kills++;
       if (mosaic.haveVolume("new").exists) await mosaic.dropVolume("new");
       else await mosaic.createVolume("other", DISK).then(() => mosaic.dropVolume("other"));

@@ -98,7 +98,7 @@ describe("one place for each:", () => {
     ["the arguments are read", /\bprocess\s*\.\s*argv\b|\bBun\s*\.\s*argv\b/, ["main.ts"]],
     ["signals are handled", /\bprocess\s*\.\s*(on|once)\(/, ["main.ts"]],
     ["standard output is written", /\bBun\s*\.\s*stdout\b/, ["cli/output.ts"]],
-    ["a rename replaces a file", /\brename(Sync)?\(/, ["system/rundir.ts"]],
+    ["a rename replaces a file", /\brename(Sync)?\(/, ["system/durablefile.ts", "system/rundir.ts"]],
     // The noise of a test, which must not reach the protocol.
     ["console.log is used", /\bconsole\s*\.\s*(log|info|warn|debug)\b/, ["rpc/selftest.ts"]],
     [

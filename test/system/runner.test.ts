@@ -29,7 +29,10 @@ describe("a tool gets", () => {
   test("exactly the fixed environment", async () => {
     process.env.MKE2FS_CONFIG = "/evil.conf";
     try {
+      // Where no udev runs, libdevmapper is told so.
+      const withoutUdev = existsSync("/run/udev/control") ? [] : ["DM_DISABLE_UDEV=1"];
       expect((await show(["env"])).trim().split("\n").sort()).toEqual([
+        ...withoutUdev,
         "LANG=C",
         "LC_ALL=C",
         "PATH=/usr/sbin:/usr/bin:/sbin:/bin",

@@ -1,7 +1,7 @@
 import { MosaicError, quote } from "../../base/errors.ts";
 import { identifyDevice } from "../../system/blockdevice.ts";
+import { findText, replaceFile } from "../../system/durablefile.ts";
 import type { Steps } from "../../system/steps.ts";
-import { findText, replaceFile } from "./objects.ts";
 import type { Pool } from "./pool.ts";
 
 // The file `pool` ties the list of volumes to its pool: which devices the pool has, and its transaction id. Before each

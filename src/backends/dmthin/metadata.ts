@@ -3,6 +3,7 @@ import { parseStoredName, parseVolumeName } from "../../base/names.ts";
 import { type FilesystemName, filesystemOf } from "../../filesystems/registry.ts";
 import { takeLock } from "../../location/locks.ts";
 import type { VolumeRecord } from "../../location/record.ts";
+import { findText, replaceFile } from "../../system/durablefile.ts";
 import { hasErrno } from "../../system/errno.ts";
 import { closeFd, openDirectory } from "../../system/files.ts";
 import { listThinDevices } from "../../system/thintools.ts";
@@ -11,7 +12,7 @@ import { openVolumeDevice, type ThinVolume } from "./access.ts";
 import { changePool, whileReadable } from "./change.ts";
 import { whileActive } from "./clone.ts";
 import { findThinDevice, settleDevice, toBlockDevice } from "./devices.ts";
-import { findObject, findText, replaceFile, type ThinObject } from "./objects.ts";
+import { findObject, type ThinObject } from "./objects.ts";
 import type { Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
 

@@ -1,18 +1,9 @@
-import {
-  closeSync,
-  constants,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  writeSync,
-} from "node:fs";
-import { dirname } from "node:path";
+import { readSync } from "node:fs";
 import { MosaicError, quote } from "../../base/errors.ts";
+import { replaceFile } from "../../system/durablefile.ts";
 import { calling, unlessErrno } from "../../system/errno.ts";
-import { closeFd, findStatus, listDirectory, openDirectory, openPath } from "../../system/files.ts";
-import { type Steps, shellQuote } from "../../system/steps.ts";
+import { closeFd, findStatus, listDirectory, openPath } from "../../system/files.ts";
+import type { Steps } from "../../system/steps.ts";
 
 // A volume's object is a small file that says which thin device it is. It has one line, and more only where somebody
 // tried how much room there is.
@@ -67,12 +58,6 @@ export function writeObject(steps: Steps, path: string, object: ThinObject): Pro
   return replaceFile(steps, path, `${JSON.stringify({ version: VERSION, ...object })}\n`);
 }
 
-/** Gives a small file this content durably: after a power cut it has the old one or the new one. */
-export function replaceFile(steps: Steps, path: string, text: string): Promise<void> {
-  const step = { text: `echo ${shellQuote([text.trim()])} >${shellQuote([path])}`, kind: "call" } as const;
-  return steps.take<void>(step, () => writeReplacement(path, text), undefined);
-}
-
 /** The objects below a directory with their paths. One that is just published may be missed, one that is just dropped may not. */
 export function* listObjects(directory: string): Generator<ThinObject & { readonly path: string }> {
   // The operations come last, as a drop moves an object there.
@@ -86,27 +71,6 @@ export function* listObjects(directory: string): Generator<ThinObject & { readon
     const object = status?.isFile() ? findObject(path) : undefined;
     if (object) yield { ...object, path };
   }
-}
-
-function writeReplacement(path: string, text: string): void {
-  const next = `${path}.new`;
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
-  const fd = calling("open", next, () => openSync(next, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600));
-  try {
-    calling("write", next, () => writeSync(fd, text));
-    calling("fsync", next, () => fsyncSync(fd));
-  } finally {
-    closeFd(fd);
-  }
-  calling("rename", next, () => renameSync(next, path));
-  const directory = openDirectory(dirname(path));
-  calling("fsync", path, () => fsyncSync(directory));
-  closeSync(directory);
-}
-
-/** The text of a small file; undefined when it is not there. */
-export function findText(path: string): string | undefined {
-  return unlessErrno(["ENOENT"], () => calling("read", path, () => readFileSync(path, "utf8")));
 }
 
 function isBetween(value: unknown, least: number, most: number = Number.MAX_SAFE_INTEGER): boolean {
