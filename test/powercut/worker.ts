@@ -21,7 +21,7 @@ const MIB = 1024 ** 2;
 const SIZE = 32 * MIB;
 const DATA_BYTES = 128 * 1024;
 /** Of each lane; what is there takes time to look at after each cut. */
-const VOLUMES_MAX = 4;
+const VOLUMES_MAX = 3;
 const LANES = ["a", "b"];
 
 const [directory = "", ledgerPath = "", mode] = process.argv.slice(2);
@@ -48,8 +48,7 @@ function tell(line: Line): void {
 
 async function verifyGround(ground: Ground) {
   const agent = new Agent(ground.config);
-  const report = await agent.call<CheckReport>("mosaic.check", { repair: true });
-  if (report.problems > 0) throw new Error(`${ground.name}: ${JSON.stringify(report)}`);
+  await repair(ground, agent);
   const { volumes } = await agent.call<{ volumes: { name: string; sizeBytes: number | null }[] }>(
     "volume.list",
   );
@@ -61,6 +60,15 @@ async function verifyGround(ground: Ground) {
   }
   tell({ at: ground.name, found: [...found] });
   return { agent, work: (lane: string) => work(ground, agent, lane, found) };
+}
+
+/** Checks and repairs until nothing is left to repair: a pool that is not active is all that a check can say of it. */
+async function repair({ name }: Ground, agent: Agent): Promise<void> {
+  for (let round = 1; ; round++) {
+    const report = await agent.call<CheckReport>("mosaic.check", { repair: true });
+    if (report.problems > 0 || round > 3) throw new Error(`${name}: ${JSON.stringify(report)}`);
+    if (!report.findings.some(({ isRepaired }) => isRepaired)) return;
+  }
 }
 
 /** Opens a volume by a mount or as a device, gives the path for its data to `use`, and closes it. */
