@@ -9,6 +9,7 @@ export {
   literal,
   looseObject,
   lte,
+  maximum,
   maxLength,
   minimum,
   minLength,
