@@ -41,6 +41,10 @@ function prepare(): void {
   writeConfig("btrfs", [`location: ${BASE}/btrfs`]);
   writeConfig("dmthin", ["location: /dev/mapper/powercut", pool, `state: ${BASE}/state`]);
   if (isNew) {
+    // The first activation formats a pool: that is not for mosaic.
+    const table = `0 ${(1024 * MIB) / 512} thin-pool /dev/loop21 /dev/loop22 128 0`;
+    run("env", "DM_DISABLE_UDEV=1", "dmsetup", "create", "powercut", "--table", table);
+    run("env", "DM_DISABLE_UDEV=1", "dmsetup", "remove", "powercut");
     writeFileSync(`${BASE}/ready`, "");
     run("sync");
   }
