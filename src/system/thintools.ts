@@ -42,7 +42,7 @@ export async function checkThinMetadata(steps: Steps, metadata: string): Promise
     await queryTool(steps, "thin_check", ["-q", metadata]);
   } catch (thrown) {
     if (!(thrown instanceof MosaicError) || thrown.code !== "TOOL_FAILED") throw thrown;
-    const message = `the pool's metadata on ${metadata} is damaged: keep a copy of it, then thin_repair: ${thrown.message}`;
+    const message = `the pool's metadata on ${metadata} is damaged, or was never made: keep a copy of it, then thin_repair it onto another device: ${thrown.message}`;
     throw new MosaicError("DAMAGED", message, { ...thrown.details, device: metadata }, thrown);
   }
 }

@@ -16,6 +16,8 @@ const BOMB = ["a: &a [x,x,x,x,x,x,x,x,x]", ..."bcdefgh"]
   )
   .join("\n");
 
+const POOL = "type: thin\nlocation: /dev/mapper/p\n";
+
 type Row = readonly [text: string, line: number, column: number, fault: string];
 
 function expectFault(text: string, line: number, column: number, fault: string): void {
@@ -70,6 +72,22 @@ const WRONG_VALUES: readonly Row[] = [
   [`${BASE}layout: []\n`, 3, 9, "layout: expected a mapping, found a list"],
   [`${BASE}layout: {}\n`, 3, 9, 'the key "layout.fs" is missing: expected a text'],
   [`${BASE}layout:\n  fs: [a]\n`, 4, 7, "layout.fs: expected a text, found a list"],
+  [`${POOL}limits: {data: 0}\n`, 3, 16, "limits.data: expected 1 or more, found 0"],
+  [`${POOL}limits: {metadata: 101}\n`, 3, 20, "limits.metadata: expected 100 or less, found 101"],
+  [`${POOL}limits: {data: 5.5}\n`, 3, 16, "limits.data: expected a whole number, found 5.5"],
+  [
+    `${POOL}limits: {overcommit: some}\n`,
+    3,
+    22,
+    'limits.overcommit: expected none or a whole number of percent, found "some"',
+  ],
+  [`${POOL}pool: {data: /d, blockSize: 64K}\n`, 3, 7, 'the key "pool.metadata" is missing: expected a text'],
+  [
+    `${POOL}pool: {metadata: /m, data: /d, blockSize: 5K}\n`,
+    3,
+    43,
+    'pool.blockSize: expected a multiple of 64K up to 1G, found "5K"',
+  ],
   [`${BASE}volumeMap: 7\n`, 3, 12, "volumeMap: expected a text, found 7"],
   [`${BASE}volumeMap: a\n`, 3, 12, "volumeMap: expected two words, REGEX and REPLACEMENT, found 1"],
   [`${BASE}volumeMap: a b c\n`, 3, 16, "volumeMap: expected two words, REGEX and REPLACEMENT, found 3"],
@@ -98,6 +116,14 @@ const UNKNOWN_KEYS: readonly Row[] = [
   [`${BASE}7: x\n`, 3, 1, `unknown key "7": expected ${KEYS}`],
   [`{type: loop, location: x, loc: y}\n`, 1, 27, `unknown key "loc": expected ${KEYS}`],
   [`${BASE}layout: {fs: a, fz: b}\n`, 3, 17, 'unknown key "fz" in layout: did you mean "fs"?'],
+  [`${POOL}limits: {dato: 5}\n`, 3, 10, 'unknown key "dato" in limits: did you mean "data"?'],
+  [
+    `${POOL}pool: {banana: 5}\n`,
+    3,
+    8,
+    'unknown key "banana" in pool: expected one of metadata, data, blockSize',
+  ],
+  [`${BASE}state: x\n`, 3, 1, `a mosaic of type loop has no key "state": expected ${KEYS}`],
   [
     "type: plain\nlocation: x\ndefault_fs: ext4\n",
     3,

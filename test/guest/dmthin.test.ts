@@ -23,6 +23,7 @@ describeInGuest("thin pools", () => {
     describe("a pool and a list that do not belong together", () => testMismatch(bed));
     describe("a sick pool", () => testSick(bed));
     describe("locations", () => testLocations(bed));
+    describe("sizes", () => testSizes(bed));
     test("what a dropped volume held is never shown in a new one", () => testZeroing(bed));
     test("the metadata is a filesystem on the device 0", () => testMetadata(bed));
   });
@@ -256,6 +257,56 @@ function testLocations(bed: Bed): void {
       (await expectError("UNAVAILABLE", () => openMosaic(write("/dev/mapper/missing")))).message,
     ).toContain("dmsetup create");
     expect(existsSync("/dev/mapper/missing")).toBe(false);
+  });
+}
+
+function testSizes(bed: Bed): void {
+  test.each(["ext4", "xfs", "btrfs"] as const)(
+    "%s grows in use and out of use, and keeps its files",
+    async (inside) => {
+      const start = { ext4: 16, xfs: 300, btrfs: 256 }[inside] * MIB;
+      await using mosaic = await openMosaic(bed.writeConfig(inside, [`default_fs: ${inside}`]));
+      const mountPoint = bed.makeMountPoint();
+      const readBlocks = () => Number(run("stat", "-f", "-c", "%b", mountPoint));
+      await mosaic.createVolume("web", { kind: "fs", sizeBytes: start });
+      await mosaic.mountVolume("web", mountPoint);
+      writeFileSync(join(mountPoint, "file"), "kept");
+      const before = readBlocks();
+      await mosaic.resizeVolume("web", start + 64 * MIB);
+      const grown = readBlocks();
+      expect(grown).toBeGreaterThan(before);
+      await mosaic.unmountVolume("web", mountPoint);
+      await mosaic.resizeVolume("web", start + 128 * MIB);
+      await mosaic.mountVolume("web", mountPoint);
+      expect(readBlocks()).toBeGreaterThan(grown);
+      expect(readFileSync(join(mountPoint, "file"), "utf8")).toBe("kept");
+      await mosaic.unmountVolume("web", mountPoint);
+      expect((await mosaic.statVolume("web")).virtualBytes).toBe(start + 128 * MIB);
+      const shrink = () => mosaic.resizeVolume("web", start, { shrink: true });
+      if (inside === "xfs") await expectError("UNSUPPORTED", shrink);
+      else {
+        await expectError("INVALID_ARGUMENT", () => mosaic.resizeVolume("web", start));
+        await shrink();
+      }
+      await mosaic.mountVolume("web", mountPoint);
+      expect(readFileSync(join(mountPoint, "file"), "utf8")).toBe("kept");
+      if (inside !== "xfs") expect(readBlocks()).toBeLessThan(grown);
+      await mosaic.unmountVolume("web", mountPoint);
+      await expectWhole(bed, mosaic);
+      await mosaic.dropVolume("web");
+      expect(readIds(bed).filter((id) => id !== 0)).toEqual([]);
+    },
+  );
+
+  test("an attached disk grows under its users", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    await mosaic.createVolume("vm", DISK);
+    const device = await mosaic.attachVolume("vm");
+    await mosaic.resizeVolume("vm", 32 * MIB);
+    expect(run("blockdev", "--getsize64", device).trim()).toBe(String(32 * MIB));
+    await expectError("UNSUPPORTED", () => mosaic.resizeVolume("vm", 16 * MIB, { shrink: true }));
+    await mosaic.detachVolume("vm");
+    await mosaic.dropVolume("vm");
   });
 }
 

@@ -54,6 +54,9 @@ export async function lockThin(store: ThinStore, address: VolumeAddress): Promis
   try {
     const pool = await store.openPool();
     const { id } = requireObject(volume.fd, volume.path);
+    // A clone has this lock as long as it needs it so: a run that was killed left it.
+    if (findThinDevice(pool, id)?.isSuspended)
+      await runDmsetup(store.steps, ["resume", nameOf(pool, id)], [volume.fd]);
     return { ...volume, pool, thinId: id, sizeBytes: requireSizeOf(volume.record) };
   } catch (thrown) {
     volume.close();

@@ -22,8 +22,8 @@ export interface PoolChange {
   readonly transaction: number;
   /** Gives the pool that transaction id: what is made then carries it. */
   begin(): Promise<void>;
-  /** Sends a message to the pool; the kernel has written what it did before it answers. */
-  send(message: string): Promise<void>;
+  /** Sends a message to the pool; the kernel has written what it did before it answers. The child keeps the locks of `fds` too. */
+  send(message: string, fds?: readonly number[]): Promise<void>;
 }
 
 /**
@@ -43,7 +43,8 @@ export function changePool<T>(
     const current = status?.transaction ?? 0;
     if (status) await requireOwnPool(store, pool, current, lockFd);
     const transaction = current + 1;
-    const send = (message: string) => sendMessage(steps, pool.name, message, [lockFd]);
+    const send = (message: string, fds: readonly number[] = []) =>
+      sendMessage(steps, pool.name, message, [lockFd, ...fds]);
     const begin = async () => {
       await writeLedger(steps, statePath, pool, current);
       await send(`set_transaction_id ${current} ${transaction}`);

@@ -72,7 +72,8 @@ async function takeSnapshot(
   { send, lockFd }: PoolChange,
 ): Promise<void> {
   requireNoForeign(findForeignDevices(pool, thinId));
-  const snap = () => send(`create_snap ${id} ${thinId}`);
+  // The watchdog resumes only when the last of these locks is free: not under a snapshot that is still taken.
+  const snap = () => send(`create_snap ${id} ${thinId}`, [operation.fd]);
   if (!findThinDevice(pool, thinId)) return snap();
   const name = nameOf(pool, thinId);
   const resume = () => runDmsetup(steps, ["resume", name], [lockFd]);
