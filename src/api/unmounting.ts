@@ -57,7 +57,7 @@ async function unmountBlock(
     );
     if (!steps.planning) await volume.settle();
   } finally {
-    volume.close();
+    await volume.close();
   }
 }
 

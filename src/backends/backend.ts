@@ -118,7 +118,8 @@ export interface OpenBlockVolume {
   readonly device: BlockDevice;
   /** Waits until the device is gone, when nothing uses it any more and nobody attached it. */
   settle(): Promise<void>;
-  close(): void;
+  /** A device that was made for this use, and that nothing else uses now, is gone then. */
+  close(): Promise<void>;
 }
 
 /** Volumes as directories. */

@@ -21,6 +21,8 @@ const PACKAGES = {
     version: ["e2fsck", "-V"],
   },
   findutils: { tools: ["find"], version: ["find", "--version"] },
+  "qemu-system-common": { tools: ["qemu-storage-daemon"], version: ["qemu-storage-daemon", "--version"] },
+  "qemu-utils": { tools: ["qemu-img"], version: ["qemu-img", "--version"] },
   "util-linux": { tools: ["blkid", "flock", "fsfreeze"], version: ["flock", "--version"] },
   xfsprogs: { tools: ["mkfs.xfs", "xfs_admin", "xfs_db", "xfs_logprint"], version: ["mkfs.xfs", "-V"] },
 } as const;

@@ -1,44 +1,34 @@
-import { constants, fstatSync, openSync } from "node:fs";
-import { MosaicError } from "../../base/errors.ts";
-import { formatSize } from "../../base/size.ts";
-import type { Filesystem } from "../../filesystems/filesystem.ts";
-import { filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
-import type { Operation } from "../../location/operation.ts";
-import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "../../location/record.ts";
-import { replaceVolume } from "../../location/replace.ts";
-import type { Store } from "../../location/store.ts";
-import { type LockedVolume, lockVolume, type VolumeAddress } from "../../location/volumes.ts";
-import { calling } from "../../system/errno.ts";
-import {
-  closeFd,
-  makeSparseFile,
-  setFileSize,
-  shareBlocks,
-  syncPath,
-  writeAttribute,
-} from "../../system/files.ts";
-import { canShareBlocks } from "../../system/reflink.ts";
-import { runTool } from "../../system/runner.ts";
-import type { ResizeOptions } from "../backend.ts";
+import { constants, openSync } from "node:fs";
+import { basename } from "node:path";
+import { MosaicError } from "../base/errors.ts";
+import { formatSize } from "../base/size.ts";
+import type { Filesystem } from "../filesystems/filesystem.ts";
+import { filesystemOf, isFilesystemName } from "../filesystems/registry.ts";
+import type { Operation } from "../location/operation.ts";
+import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "../location/record.ts";
+import { replaceVolume } from "../location/replace.ts";
+import { type LockedVolume, lockVolume, type VolumeAddress } from "../location/volumes.ts";
+import { calling } from "../system/errno.ts";
+import { closeFd, setFileSize, syncPath, writeAttribute } from "../system/files.ts";
+import type { Steps } from "../system/steps.ts";
 import { growImage } from "./grow.ts";
-
-const COPY_DEADLINE_MS = 24 * 3600 * 1000;
+import type { ImageStore } from "./images.ts";
 
 /** Gives an image another size: it grows where it is, and becomes smaller as a copy that takes its place. */
 export async function resizeImage(
-  store: Store,
+  store: ImageStore,
   address: VolumeAddress,
   sizeBytes: number,
-  { shrink }: ResizeOptions,
+  { shrink }: { readonly shrink: boolean },
 ): Promise<VolumeRecord> {
   const volume = await lockVolume(store, address);
   try {
     const filesystem = findFilesystem(volume.record);
     const record: VolumeRecord = { ...volume.record, sizeBytes };
-    const { size } = calling("fstat", volume.path, () => fstatSync(volume.fd));
+    const size = store.images.sizeOf(volume);
     if (sizeBytes > size) requireAtLeast(volume, filesystem, sizeBytes);
     if (sizeBytes < size) {
-      const shrinkable = requireShrinkable(volume, filesystem, sizeBytes, shrink);
+      const shrinkable = requireShrinkable(volume.record, filesystem, sizeBytes, shrink ? undefined : size);
       await resizeAside(store, volume, record, shrinkable);
     } else if (await growImage(store, volume, filesystem, sizeBytes)) await recordSize(store, volume, record);
     else await resizeAside(store, volume, record, filesystem as Filesystem);
@@ -52,11 +42,12 @@ function findFilesystem({ filesystem }: VolumeRecord): Filesystem | undefined {
   return filesystem !== null && isFilesystemName(filesystem) ? filesystemOf(filesystem) : undefined;
 }
 
+/** @param size its size now, where it was not allowed that it becomes smaller */
 function requireShrinkable(
-  { record, fd }: LockedVolume,
+  record: VolumeRecord,
   filesystem: Filesystem | undefined,
   sizeBytes: number,
-  isAllowed: boolean,
+  size: number | undefined,
 ): Filesystem {
   const details = { name: record.name, sizeBytes };
   if (!filesystem?.resizeCopy) {
@@ -65,13 +56,9 @@ function requireShrinkable(
       : "it is a disk, and how much of it is used is not known here";
     throw new MosaicError("UNSUPPORTED", `it cannot become smaller: ${why}`, details);
   }
-  if (!isAllowed) {
-    const now = formatSize(fstatSync(fd).size);
-    throw new MosaicError(
-      "INVALID_ARGUMENT",
-      `it has ${now}, and becomes smaller only with --shrink`,
-      details,
-    );
+  if (size !== undefined) {
+    const message = `it has ${formatSize(size)}, and becomes smaller only with --shrink`;
+    throw new MosaicError("INVALID_ARGUMENT", message, details);
   }
   requireAtLeast({ record }, filesystem, sizeBytes);
   return filesystem;
@@ -88,7 +75,11 @@ function requireAtLeast(
   throw new MosaicError("INVALID_ARGUMENT", message, { name: record.name, sizeBytes, minimumBytes });
 }
 
-async function recordSize({ steps }: Store, volume: LockedVolume, record: VolumeRecord): Promise<void> {
+async function recordSize(
+  { steps }: Pick<ImageStore, "steps">,
+  volume: LockedVolume,
+  record: VolumeRecord,
+): Promise<void> {
   if (volume.record.sizeBytes === record.sizeBytes) return;
   await writeAttribute(steps, volume.path, RECORD_ATTRIBUTE, formatRecord(record));
   await syncPath(steps, volume.path);
@@ -96,19 +87,21 @@ async function recordSize({ steps }: Store, volume: LockedVolume, record: Volume
 
 /** What the tools do to a filesystem that is not mounted cannot be cut off without harm: so they do it to a copy. */
 async function resizeAside(
-  store: Store,
+  store: ImageStore,
   volume: LockedVolume,
   record: VolumeRecord,
   filesystem: Filesystem,
 ): Promise<void> {
-  const { steps } = store;
+  const { steps, images } = store;
   const sizeBytes = Number(record.sizeBytes);
-  const build = async ({ volumePath, fd: lockFd }: Operation) => {
-    await copyImage(store, volume, volumePath, lockFd);
-    const current = fstatSync(volume.fd).size;
-    if (sizeBytes > current) await truncateCopy(store, volumePath, sizeBytes);
-    await filesystem.resizeCopy?.(steps, volumePath, sizeBytes, lockFd);
-    if (sizeBytes < current) await truncateCopy(store, volumePath, sizeBytes);
+  const build = async ({ volumePath, path, fd: lockFd }: Operation) => {
+    await images.copy(volume, volumePath, lockFd);
+    await images.whileOpen(volumePath, basename(path), async (rawPath) => {
+      const current = images.sizeOf(volume);
+      if (sizeBytes > current) await setRawSize(steps, rawPath, sizeBytes);
+      await filesystem.resizeCopy?.(steps, rawPath, sizeBytes, lockFd);
+      if (sizeBytes < current) await setRawSize(steps, rawPath, sizeBytes);
+    });
   };
   try {
     await replaceVolume(store, volume, record, build);
@@ -119,26 +112,7 @@ async function resizeAside(
   }
 }
 
-async function copyImage(
-  { steps, location }: Store,
-  volume: LockedVolume,
-  path: string,
-  lockFd: number,
-): Promise<void> {
-  if (!canShareBlocks(location.fd, location.filesystemMagic)) {
-    const args = ["--reflink=never", "--sparse=always", "--", volume.path, path];
-    await runTool(steps, "cp", args, { fds: [lockFd], deadlineMs: COPY_DEADLINE_MS });
-    return;
-  }
-  const fd = await makeSparseFile(steps, path, 0);
-  try {
-    await shareBlocks(steps, volume.path, volume.fd, path, fd);
-  } finally {
-    if (!steps.planning) closeFd(fd);
-  }
-}
-
-async function truncateCopy({ steps }: Store, path: string, sizeBytes: number): Promise<void> {
+async function setRawSize(steps: Steps, path: string, sizeBytes: number): Promise<void> {
   const fd = steps.planning
     ? -1
     : calling("open", path, () => openSync(path, constants.O_RDWR | constants.O_NOFOLLOW));
