@@ -25,6 +25,8 @@ export interface Config {
   readonly requireMount: boolean;
   /** How the sizes of volumes are kept; undefined when the config does not say. */
   readonly quota: string | undefined;
+  /** The most images that a volume may be made of; undefined when the config does not say. */
+  readonly chain: number | undefined;
   /** INVALID_CONFIG at the place of a key, for what only the backend can find out. */
   faultAt(key: string, message: string): MosaicError;
 }
@@ -47,6 +49,7 @@ export function parseConfig(file: ConfigFile): Config {
     ),
     requireMount: fields.requireMount ?? false,
     quota: fields.quota,
+    chain: fields.chain,
     faultAt: (key, message) => source.fault([key], message),
   };
 }

@@ -14,6 +14,7 @@ export interface ConfigFields {
   readonly volumeMap?: string | undefined;
   readonly requireMount?: boolean | undefined;
   readonly quota?: string | undefined;
+  readonly chain?: number | undefined;
 }
 
 /** A key of a config. */
@@ -77,6 +78,14 @@ export const CONFIG_KEYS: Readonly<Record<keyof ConfigFields, ConfigKey>> = {
     details:
       "How the sizes of volumes are kept, for types that do not keep them by themselves. project: by project quotas of ext4 or XFS. simple or qgroup: by simple quotas or quota groups of btrfs. Without it a size is recorded and not enforced.",
     schema: (backend) => (backend ? oneOf(backend.quotas) : text()),
+  },
+  chain: {
+    value: "a whole number from 2 to 64",
+    isOwn: true,
+    absent: "8 when absent",
+    details:
+      "The most images that a volume of type qcow2 may be made of: its own, and those below it that it shares with its origin and clones. A clone that would make more is refused, and `check --repair` makes such a volume one image again. See QCOW2.",
+    schema: () => z.int().check(z.minimum(2), z.maximum(64)),
   },
 };
 

@@ -48,6 +48,7 @@ export function openConfigured(config: Config, options: OpenOptions = {}): Mosai
     layoutPath: config.layoutPath,
     requireMount: config.requireMount,
     quota: config.quota,
+    chain: config.chain,
     lockTimeoutMs: options.lockTimeoutMs ?? 30_000,
     wrongLocation: (found, expected) =>
       config.faultAt("location", `location: expected ${expected}, found ${found}`),

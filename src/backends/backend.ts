@@ -174,6 +174,8 @@ export interface BackendContext {
   readonly requireMount: boolean;
   /** How the config wants the sizes of volumes kept; undefined when it does not say. */
   readonly quota: string | undefined;
+  /** The most images that a volume may be made of; undefined when the config does not say. */
+  readonly chain: number | undefined;
   readonly lockTimeoutMs: number;
   /** Makes the error for a location of the wrong kind, at its place in the config. */
   readonly wrongLocation: (found: string, expected: string) => MosaicError;

@@ -108,6 +108,22 @@ export function listUnnamed(location: Location): string[] {
   return bases.filter((base) => BACKING.test(base) && !named.has(base));
 }
 
+/** The bases that no image would name any more without the one at a path. */
+export function listUnnamedWithout(location: Location, path: string): string[] {
+  const all = [...listImages(location, location.path)].filter((image) => image !== path);
+  const names = new Map(all.map((image) => [image, findNamed(image)]));
+  const unnamed: string[] = [];
+  for (;;) {
+    const gone = new Set(unnamed.map((base) => basePath(location, base)));
+    const named = new Set(all.filter((image) => !gone.has(image)).flatMap((image) => names.get(image) ?? []));
+    const more = listDirectory(baseDirectory(location)).filter(
+      (base) => !named.has(base) && !unnamed.includes(base),
+    );
+    if (more.length === 0) return unnamed;
+    unnamed.push(...more);
+  }
+}
+
 async function freeUnnamed(steps: Steps, location: Location): Promise<boolean> {
   let isChanged = false;
   for (const base of listUnnamed(location)) {

@@ -42,7 +42,12 @@ export interface Images {
   /** Makes a copy of the content, without a device of it, as an image of its own. */
   copy(volume: LockedVolume, path: string, lockFd: number): Promise<void>;
   /** Runs an action with the content of an image that only this process works on. */
-  whileOpen(path: string, id: string, action: (rawPath: string) => Promise<void>): Promise<void>;
+  whileOpen<T>(
+    path: string,
+    id: string,
+    readOnly: boolean,
+    action: (rawPath: string) => Promise<T>,
+  ): Promise<T>;
 }
 
 /** A store of volumes that are images. */

@@ -39,7 +39,7 @@ export function rawImages(steps: Steps, location: Location): Images {
         if (!steps.planning) closeFd(fd);
       }
     },
-    whileOpen: (path, _id, action) => action(path),
+    whileOpen: (path, _id, _readOnly, action) => action(path),
   };
 }
 

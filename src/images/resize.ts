@@ -96,7 +96,7 @@ async function resizeAside(
   const sizeBytes = Number(record.sizeBytes);
   const build = async ({ volumePath, path, fd: lockFd }: Operation) => {
     await images.copy(volume, volumePath, lockFd);
-    await images.whileOpen(volumePath, basename(path), async (rawPath) => {
+    await images.whileOpen(volumePath, basename(path), false, async (rawPath) => {
       const current = images.sizeOf(volume);
       if (sizeBytes > current) await setRawSize(steps, rawPath, sizeBytes);
       await filesystem.resizeCopy?.(steps, rawPath, sizeBytes, lockFd);

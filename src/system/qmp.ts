@@ -18,9 +18,10 @@ interface Message {
   readonly error?: { readonly desc?: string };
 }
 
-/** Gives the commands one after another to the monitor behind a socket. Throws TOOL_FAILED at the first that fails, UNAVAILABLE when nobody answers. */
-export function askMonitor(socketPath: string, commands: readonly QmpCommand[]): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
+/** Gives commands one after another to the monitor behind a socket; gives what each returned. Throws TOOL_FAILED at the first that fails, UNAVAILABLE when nobody answers. */
+export function askMonitor(socketPath: string, commands: readonly QmpCommand[]): Promise<unknown[]> {
+  const { promise, resolve, reject } = Promise.withResolvers<unknown[]>();
+  const answers: unknown[] = [];
   const pending: QmpCommand[] = [{ execute: "qmp_capabilities" }, ...commands];
   let text = "";
   let current: QmpCommand | undefined;
@@ -30,9 +31,10 @@ export function askMonitor(socketPath: string, commands: readonly QmpCommand[]):
     if (message.error) return fail(refused(current, message.error.desc ?? "it says not why"));
     // Events come in between.
     if (message.QMP === undefined && message.return === undefined) return;
+    if (current) answers.push(message.return);
     current = pending.shift();
     if (current) socket.write(`${JSON.stringify(current)}\n`);
-    else resolve();
+    else resolve(answers.slice(1));
   };
   socket.on("data", (chunk: Buffer) => {
     text += chunk.toString();

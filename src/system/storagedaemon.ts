@@ -78,7 +78,13 @@ export function hasOpen(pid: number, file: FileKey): boolean {
   });
 }
 
-/** Gives commands to the monitor of a daemon. Throws TOOL_FAILED, UNAVAILABLE. */
+/** The name of the node that a daemon shows now. Throws UNAVAILABLE. */
+export async function findShownNode(directory: string): Promise<string | undefined> {
+  const [exports] = await askMonitor(`${directory}/${MONITOR_NAME}`, [{ execute: "query-block-exports" }]);
+  return (exports as { "node-name"?: string }[] | undefined)?.[0]?.["node-name"];
+}
+
+/** Gives commands that change something to the monitor of a daemon. Throws TOOL_FAILED, UNAVAILABLE. */
 export function commandDaemon(
   steps: Steps,
   directory: string,
@@ -87,7 +93,11 @@ export function commandDaemon(
   const socket = `${directory}/${MONITOR_NAME}`;
   const lines = commands.map((command) => JSON.stringify(command)).join("\n");
   const text = `printf '%s\\n' ${shellQuote([lines])} | socat - UNIX-CONNECT:${socket}`;
-  return steps.take({ text, kind: "call" }, () => askMonitor(socket, commands), undefined);
+  return steps.take<void>(
+    { text, kind: "call" },
+    async () => void (await askMonitor(socket, commands)),
+    undefined,
+  );
 }
 
 /** Whether the file of an export is mounted here; it may be in another mount namespace only. */

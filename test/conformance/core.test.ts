@@ -1,17 +1,9 @@
 import { afterEach, expect, test } from "bun:test";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Holder, openMosaic } from "../../src/index.ts";
 import { readOwnMounts } from "../../src/system/mounts.ts";
-import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, daemonsBelow, describeOnBed, hasImages, run } from "../support/beds.ts";
 import { expectError } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
 import { loopImagesBelow, mountsBelow, snapshotTree } from "../support/snapshot.ts";
@@ -63,7 +55,7 @@ for (const row of ALL_BEDS) {
         sizeBytes: SIZE,
         parentId: null,
       });
-      expect(record.filesystem).toBe(row.backend === "loop" ? "ext4" : null);
+      expect(record.filesystem).toBe(hasImages(row) ? "ext4" : null);
       expect(Math.abs(Date.parse(record.createdAt) - Date.now())).toBeLessThan(60_000);
       await mosaic.dropVolume("a/b/web");
       expectEmpty(bed);
@@ -246,7 +238,7 @@ for (const row of ALL_BEDS) {
     test("kinds and sizes that cannot be are refused before anything is made", async () => {
       const notes: string[] = [];
       await using mosaic = await openMosaic(bed.config, { notify: (line) => notes.push(line) });
-      if (row.backend === "loop") {
+      if (hasImages(row)) {
         await expectError("INVALID_ARGUMENT", () => mosaic.createVolume("web", { kind: "fs" }));
         await expectError("INVALID_ARGUMENT", () =>
           mosaic.createVolume("web", { kind: "fs", sizeBytes: 1024 ** 2 }),
@@ -255,7 +247,7 @@ for (const row of ALL_BEDS) {
           mosaic.createVolume("web", { kind: "disk", sizeBytes: 1000001 }),
         );
         await mosaic.createVolume("web", FS);
-        expect(statSync(join(bed.location, "web")).size).toBe(SIZE);
+        expect((await mosaic.statVolume("web")).virtualBytes).toBe(SIZE);
         expect(notes).toEqual([]);
       } else {
         await expectError("UNSUPPORTED", () => mosaic.createVolume("web", { kind: "disk", sizeBytes: SIZE }));
@@ -297,6 +289,7 @@ function expectEmpty(bed: Bed): void {
   expect(readdirSync(bed.location).filter((name) => name !== "found")).toEqual([]);
   expect(loopImagesBelow(bed.location)).toEqual([]);
   expect(mountsBelow(bed.directory)).toEqual([bed.location]);
+  expect(daemonsBelow(bed.location)).toEqual([]);
 }
 
 function expectReadOnly(mountPoint: string): void {

@@ -53,7 +53,18 @@ test("all of the source was seen", () => {
   expect(FILES.length).toBeGreaterThan(45);
   expect(FILES.flatMap(importsOf).length).toBeGreaterThan(150);
   const layers = new Set(FILES.map(({ path }) => layerOf(path)));
-  for (const layer of ["base", "system", "filesystems", "location", "images", "backends", "api", "cli", "rpc", "top"])
+  for (const layer of [
+    "base",
+    "system",
+    "filesystems",
+    "location",
+    "images",
+    "backends",
+    "api",
+    "cli",
+    "rpc",
+    "top",
+  ])
     expect(layers).toContain(layer);
   const known = new Set(FILES.map(({ path }) => path));
   expect(FILES.flatMap(importsOf).filter((path) => !known.has(path))).toEqual([]);
