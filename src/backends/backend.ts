@@ -1,6 +1,7 @@
 import type { MosaicError } from "../base/errors.ts";
 import type { FilesystemUse } from "../filesystems/filesystem.ts";
 import type { FilesystemName } from "../filesystems/registry.ts";
+import type { ImageInfo } from "../images/images.ts";
 import type { Finding } from "../location/finding.ts";
 import type { Kind, VolumeRecord } from "../location/record.ts";
 import type { Found, LockedVolume, VolumeAddress } from "../location/volumes.ts";
@@ -78,6 +79,8 @@ export interface VolumeStat {
   /** The filesystem in it; null for a disk, for a directory, and where it cannot be told without a mount. */
   readonly inside: FilesystemUse | null;
   readonly holders: readonly Holder[];
+  /** The image that it is; absent where it is none. */
+  readonly image?: ImageInfo;
 }
 
 /** A volume nobody can reach is no volume: there is at least one way in. */

@@ -23,6 +23,15 @@ export interface ImageUse {
   readonly exclusiveBytes: number;
 }
 
+/** An image, as a program opens it that reads the format itself. */
+export interface ImageInfo {
+  readonly format: string;
+  /** The paths of the files that it is made of, its own first, then those below it. */
+  readonly chain: readonly string[];
+  /** What QEMU takes for --blockdev, with the whole chain; add a node-name. Not while moctl has the volume attached or mounted. */
+  readonly blockdev: Readonly<Record<string, unknown>>;
+}
+
 /** What images of one format can do. */
 export interface Images {
   /** By which the loop device of an open volume is found. */
@@ -33,6 +42,8 @@ export interface Images {
   readonly isRaw: boolean;
   /** What a volume takes of the location. Throws DAMAGED. */
   measure(volume: OpenImage): Promise<ImageUse>;
+  /** The image as others open it. Throws DAMAGED. */
+  describe(volume: OpenImage): ImageInfo;
   /** The size that its users see, in bytes. Throws DAMAGED. */
   sizeOf(volume: OpenImage): number;
   /** Opens the content. Throws BUSY, DAMAGED. */

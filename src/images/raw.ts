@@ -21,6 +21,11 @@ export function rawImages(steps: Steps, location: Location): Images {
     },
     sizeOf: ({ fd, path }) => calling("fstat", path, () => fstatSync(fd)).size,
     measure,
+    describe: ({ path }) => ({
+      format: "raw",
+      chain: [path],
+      blockdev: { driver: "raw", file: { driver: "file", filename: path } },
+    }),
     async open({ fd, path }, readOnly) {
       const flags = readOnly ? constants.O_RDONLY : constants.O_RDWR;
       const opened = calling("open", path, () => openSync(`/proc/self/fd/${fd}`, flags));

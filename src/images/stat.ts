@@ -17,7 +17,9 @@ export async function statImage(store: ImageStore, address: VolumeAddress) {
     const holders = await store.form.holders(volume.path, volume.fd);
     const inside = await readInside(store, volume, holders);
     const use = await store.images.measure(volume);
-    return { record: volume.record, virtualBytes: store.images.sizeOf(volume), ...use, inside, holders };
+    const virtualBytes = store.images.sizeOf(volume);
+    const image = store.images.describe(volume);
+    return { record: volume.record, virtualBytes, ...use, inside, holders, image };
   } finally {
     volume.close();
   }

@@ -7,6 +7,7 @@ export {
   int,
   literal,
   looseObject,
+  maximum,
   maxLength,
   minimum,
   minLength,

@@ -5,6 +5,7 @@ export {
   boolean,
   enum,
   int,
+  maximum,
   minLength,
   optional,
   positive,

@@ -128,9 +128,12 @@ async function end(directory: string): Promise<void> {
 
 /** By SIGTERM it writes all that it has, and takes its file away. */
 async function endProcess(pid: number, directory: string): Promise<void> {
+  const start = readStartTime(pid);
+  if (start === undefined) return;
   process.kill(pid, "SIGTERM");
   const deadline = performance.now() + END_DEADLINE_MS;
-  while (findDaemon(directory) === pid) {
+  // Its arguments go before it has closed the image.
+  while (readStartTime(pid) === start) {
     if (performance.now() > deadline) {
       const message = `the storage daemon, process ${pid}, does not end: it may be stopped, or wait for a disk`;
       throw new MosaicError("BUSY", message, { pid, directory });
@@ -149,6 +152,19 @@ function prepareDirectory(directory: string): void {
 /** QEMU says so where another process has the image open. */
 function translateWords(words: string): ErrorCode | undefined {
   return /Failed to (get|lock)|another process using the image/.test(words) ? "BUSY" : undefined;
+}
+
+/** When a process began, in ticks since boot, so that it is not taken for a later one with its number; undefined when it has ended. */
+function readStartTime(pid: number): string | undefined {
+  try {
+    // The name before it, in parentheses, may have blanks.
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+      .replace(/^.*\) /s, "")
+      .split(" ");
+    return fields[0] === "Z" ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
 }
 
 function readArguments(pid: number): string[] {

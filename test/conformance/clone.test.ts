@@ -8,6 +8,7 @@ import { directSteps } from "../../src/system/steps.ts";
 import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
 import { expectError } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
+import { rawImageOf } from "../support/rawimage.ts";
 import { loopImagesBelow, snapshotTree } from "../support/snapshot.ts";
 
 // What clone must do where the backend has it, and that it is absent elsewhere.
@@ -108,10 +109,9 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
     try {
       for (const name of ["one", "two"]) {
         await mosaic.cloneVolume("old", name);
-        const image = join(bed.location, name);
-        run(...(CHECKERS[filesystem] as [string, ...string[]]), image);
+        run(...(CHECKERS[filesystem] as [string, ...string[]]), rawImageOf(bed, name));
         const uuids = await Promise.all(
-          ["old", name].map((volume) => probeFilesystem(directSteps, join(bed.location, volume))),
+          ["old", name].map((volume) => probeFilesystem(directSteps, rawImageOf(bed, volume))),
         );
         expect(uuids.map((probe) => probe?.type)).toEqual([filesystem, filesystem]);
         expect(uuids[0]?.uuid).not.toBe(uuids[1]?.uuid);
@@ -148,10 +148,10 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
     await mosaic.unmountVolume("old", mountPoint);
     run("mv", join(bed.location, "cut"), join(bed.location, "old"));
     run("setfattr", "-n", "trusted.mosaic.volume", "-v", record, join(bed.location, "old"));
-    const before = await probeFilesystem(directSteps, join(bed.location, "old"));
+    const before = await probeFilesystem(directSteps, rawImageOf(bed, "old"));
     await mosaic.cloneVolume("old", "new");
-    expect((await probeFilesystem(directSteps, join(bed.location, "new")))?.uuid).not.toBe(before?.uuid);
-    run(...(CHECKERS[filesystem] as [string, ...string[]]), join(bed.location, "new"));
+    expect((await probeFilesystem(directSteps, rawImageOf(bed, "new")))?.uuid).not.toBe(before?.uuid);
+    run(...(CHECKERS[filesystem] as [string, ...string[]]), rawImageOf(bed, "new"));
     await mosaic.mountVolume("new", mountPoint);
     expect(readFileSync(join(mountPoint, "synced"), "utf8")).toBe("in the log");
     await mosaic.unmountVolume("new", mountPoint);

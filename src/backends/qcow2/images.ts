@@ -34,6 +34,11 @@ export function qcow2Images(steps: Steps, location: Location): Images {
     keyOf: ({ record }) => keyAt(record),
     keyAt,
     sizeOf: ({ fd, path }) => readHeader(fd, path).sizeBytes,
+    describe({ path, fd }) {
+      const chain = readChain(location, path, fd);
+      const blockdev = { ...describeChain(chain, false) };
+      return { format: "qcow2", chain: chain.map((link) => link.path), blockdev };
+    },
     measure: async (volume) => measure(location, volume),
     async open(volume, readOnly) {
       const directory = exportOf(location, volume.record);

@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { MosaicError } from "../../base/errors.ts";
 import { backingName, baseDirectory, basePath, type Link, makeBaseDirectory } from "../../images/bases.ts";
 import { readHeader } from "../../images/qcow2.ts";
-import type { Deferred } from "../../location/deferred.ts";
+import { Deferred } from "../../location/deferred.ts";
 import type { Operation } from "../../location/operation.ts";
 import { formatRecord, RECORD_ATTRIBUTE } from "../../location/record.ts";
 import type { Store } from "../../location/store.ts";
@@ -60,9 +60,13 @@ export async function prepareOverlay(
   const [staged, path] = [`${operation.path}/overlay`, basePath(location, base)];
   await makeBaseDirectory(steps, location);
   undo.defer(async () => void (await removeEmptyDirectory(steps, baseDirectory(location))));
-  undo.defer(async () => {
-    for (const made of [staged, path]) if (findStatus(made)) await removeFile(steps, made);
-  });
+  const remove = async (made: string) => {
+    if (findStatus(made)) await removeFile(steps, made);
+  };
+  undo.defer(() => remove(path));
+  // Where it stays there, the operation's directory would stay too.
+  await using staging = new Deferred();
+  staging.defer(() => remove(staged));
   const name = backingName(volume.record.storedName, base);
   await makeImage(steps, staged, top?.header.sizeBytes ?? 0, name, operation.fd);
   if (!steps.planning) closing.defer(lockImage(staged));
