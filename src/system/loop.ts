@@ -230,7 +230,10 @@ function makeConfig(path: string, fileFd: number, readOnly: boolean): Buffer {
   // Unsaid, the kernel takes what direct I/O on this file allows: 512 for one image, 4096 for its clone on XFS, and what
   // is inside no longer fits. Where 512 is too fine for direct I/O, the kernel falls back to buffered I/O.
   config.writeUInt32LE(SECTOR_BYTES, 4);
-  config.writeUInt32LE(FLAG.autoclear | FLAG.directIo | (readOnly ? FLAG.readOnly : 0), infoOffset + 52);
+  // QEMU before 10.1 mixes up writes to an export that it gets at the same time, as direct I/O sends them: buffered ones
+  // come one after another, under the lock of the inode.
+  const directIo = isExportPath(path) ? 0 : FLAG.directIo;
+  config.writeUInt32LE(FLAG.autoclear | directIo | (readOnly ? FLAG.readOnly : 0), infoOffset + 52);
   Buffer.from(path).copy(config, infoOffset + 56, 0, 63);
   return config;
 }
