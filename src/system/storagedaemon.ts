@@ -51,7 +51,8 @@ export async function startDaemon(steps: Steps, directory: string, node: BlockNo
     writable: !node["read-only"],
   };
   const socket = `socket,id=monitor,server=on,wait=off,path=${directory.replaceAll(",", ",,")}/${MONITOR_NAME}`;
-  const args = ["--blockdev", JSON.stringify(node), "--chardev", socket, "--monitor", "chardev=monitor"];
+  const nodes = splitNode(node).flatMap((part) => ["--blockdev", JSON.stringify(part)]);
+  const args = [...nodes, "--chardev", socket, "--monitor", "chardev=monitor"];
   const options = { deadlineMs: END_DEADLINE_MS, translate: translateWords };
   await runTool(
     steps,
@@ -59,6 +60,23 @@ export async function startDaemon(steps: Steps, directory: string, node: BlockNo
     [...args, "--export", JSON.stringify(exported), "--daemonize"],
     options,
   );
+}
+
+/**
+ * A node as two, its file a node of its own: when a snapshot makes the image read-only, QEMU would open the file anew that belongs to
+ * it alone, by its name, under which by then another image lies.
+ */
+export function splitNode({ file, ...node }: BlockNode): Record<string, unknown>[] {
+  const name = fileNodeOf(String(node["node-name"]));
+  return [
+    { ...file, "node-name": name },
+    { ...node, file: name },
+  ];
+}
+
+/** The name of the node of the file of a node. */
+export function fileNodeOf(node: string): string {
+  return `${node}-file`;
 }
 
 /** The process that shows an image in a directory; undefined when there is none. */

@@ -12,6 +12,8 @@ import { replaceVolume } from "../../location/replace.ts";
 import { listVolumes, lockVolume, openVolume } from "../../location/volumes.ts";
 import { queryTool, runTool } from "../../system/runner.ts";
 import { shellQuote } from "../../system/steps.ts";
+import { findDaemon } from "../../system/storagedaemon.ts";
+import { exportOf } from "./images.ts";
 
 const CHECK_DEADLINE_MS = 24 * 3600 * 1000;
 
@@ -62,7 +64,8 @@ async function* checkChain(store: ImageStore, record: VolumeRecord, limit: numbe
   try {
     chain = readChain(store.location, volume.path, volume.fd);
     // Of one that is written the tables in the file are not the last word.
-    if ((await store.form.holders(volume.path, volume.fd)).length === 0)
+    const isOpen = findDaemon(exportOf(store.location, record)) !== undefined;
+    if (!isOpen && (await store.form.holders(volume.path, volume.fd)).length === 0)
       yield* checkTables(store, record, volume.path);
   } catch (thrown) {
     if (!(thrown instanceof MosaicError) || thrown.code === "CANCELLED") throw thrown;

@@ -4,7 +4,7 @@ import type { Location } from "../../location/location.ts";
 import type { LockedVolume } from "../../location/volumes.ts";
 import { findStatus } from "../../system/files.ts";
 import type { Steps } from "../../system/steps.ts";
-import { commandDaemon, findShownNode } from "../../system/storagedaemon.ts";
+import { commandDaemon, fileNodeOf, findShownNode, splitNode } from "../../system/storagedaemon.ts";
 
 /** The name of the node of the file with an inode. */
 export function nodeNameOf(inode: number | bigint): string {
@@ -19,11 +19,12 @@ export async function switchDaemon(
   inodes: { readonly image: number | bigint; readonly overlay: number | bigint },
 ): Promise<void> {
   const [node, overlay] = [nodeNameOf(inodes.image), nodeNameOf(inodes.overlay)];
-  const file = { driver: "file", filename: path, discard: "unmap" };
-  const add = { driver: "qcow2", "node-name": overlay, discard: "unmap", file, backing: null };
+  const shared = { "read-only": false, discard: "unmap" } as const;
+  const file = { driver: "file", filename: path, ...shared } as const;
+  const parts = splitNode({ driver: "qcow2", "node-name": overlay, ...shared, file, backing: null });
   try {
     await commandDaemon(steps, directory, [
-      { execute: "blockdev-add", arguments: add },
+      ...parts.map((part) => ({ execute: "blockdev-add", arguments: part })),
       { execute: "blockdev-snapshot", arguments: { node, overlay } },
     ]);
   } catch (thrown) {
@@ -53,8 +54,10 @@ export async function finishSwitch(
   await switchDaemon(steps, directory, volume.path, { image, overlay: ino });
 }
 
+/** Removes what was added for nothing; a node that is in use or absent is refused. */
 async function removeNode(steps: Steps, directory: string, node: string): Promise<void> {
-  await commandDaemon(steps, directory, [
-    { execute: "blockdev-del", arguments: { "node-name": node } },
-  ]).catch(() => {});
+  for (const name of [node, fileNodeOf(node)]) {
+    const command = { execute: "blockdev-del", arguments: { "node-name": name } };
+    await commandDaemon(steps, directory, [command]).catch(() => {});
+  }
 }
