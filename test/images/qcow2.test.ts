@@ -1,5 +1,13 @@
 import { afterEach, expect, test } from "bun:test";
-import { existsSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type Holder, type Mosaic, openMosaic } from "../../src/index.ts";
 import { type Bed, daemonsBelow, describeOnBed, run } from "../support/beds.ts";
@@ -253,6 +261,7 @@ describeOnBed({ name: "qcow2 on ext4", backend: "qcow2", filesystem: "ext4" }, (
 function patch(path: string, offset: number, bytes: readonly number[]): void {
   const fd = openSync(path, "r+");
   writeSync(fd, Buffer.from(bytes), 0, bytes.length, offset);
+  closeSync(fd);
   run("sync", path);
 }
 
