@@ -1,3 +1,4 @@
+import { isServerStart } from "./api/serving.ts";
 import { asMosaicError, MosaicError } from "./base/errors.ts";
 import { reportError, runCommandLine } from "./cli/cli.ts";
 import { writeOutput } from "./cli/output.ts";
@@ -36,11 +37,9 @@ function watchSignals(): void {
 
 async function run(argv: readonly string[]): Promise<number> {
   const environment = { version, signal: interruption.signal };
-  if (!argv.slice(0, 2).some((word) => word === "rpc" || word === "--rpc"))
-    return runCommandLine(argv, environment);
-  const { isServerStart, startServer } = await import("./rpc/start.ts");
   if (!isServerStart(argv)) return runCommandLine(argv, environment);
   try {
+    const { startServer } = await import("./rpc/start.ts");
     const abandon = () => process.exit(endedBy ? 128 + SIGNAL_NUMBERS[endedBy] : 1);
     return await startServer(argv, { ...environment, abandon, print: writeOutput });
   } catch (thrown) {

@@ -6,18 +6,20 @@ import { measureCount } from "./count.ts";
 import { Ground } from "./ground.ts";
 import { describeMachine } from "./machine.ts";
 import { measureMemory } from "./memory.ts";
+import { measureRpc } from "./rpc.ts";
 import { measureStart } from "./start.ts";
 import { formatSection, type Section } from "./table.ts";
 
 // Run by scripts/bench, which makes the directory and removes all that is left in it: DIRECTORY [--write] [PART ...]
 
 /** The parts by name, in the order in which they run. Each makes the beds that it needs. */
-const PARTS: Readonly<Record<string, (ground: Ground) => Section>> = {
+const PARTS: Readonly<Record<string, (ground: Ground) => Section | Promise<Section[]>>> = {
   start: measureStart,
   actions: measureActions,
   clone: measureClone,
   count: measureCount,
   memory: measureMemory,
+  rpc: measureRpc,
 };
 const DOCUMENT = join(import.meta.dir, "../../doc/performance.md");
 const MARKS = ["<!-- written by scripts/bench -->\n", "<!-- end of what scripts/bench wrote -->\n"] as const;
@@ -32,21 +34,23 @@ if (unknown !== undefined || (isWriting && chosen.length > 0)) {
 }
 
 try {
-  const found = measureParts(new Ground(directory), chosen.length > 0 ? chosen : Object.keys(PARTS));
+  const found = await measureParts(new Ground(directory), chosen.length > 0 ? chosen : Object.keys(PARTS));
   if (isWriting) writeIntoDocument(found);
 } catch (thrown) {
   console.error(`bench: ${(thrown as Error).message}`);
   process.exit(1);
 }
 
-function measureParts(ground: Ground, names: readonly string[]): string {
+async function measureParts(ground: Ground, names: readonly string[]): Promise<string> {
   const found = [describeMachine(directory)];
   console.log(found[0]);
   for (const [name, measurePart] of Object.entries(PARTS)) {
     if (!names.includes(name)) continue;
-    const section = formatSection(measurePart(ground));
-    console.log(section);
-    found.push(section);
+    for (const section of [await measurePart(ground)].flat()) {
+      const text = formatSection(section);
+      console.log(text);
+      found.push(text);
+    }
   }
   return found.join("\n").trimEnd();
 }

@@ -76,6 +76,30 @@ export function runProgram(run: Run, stdout: "pipe" | "ignore" = "pipe"): Ended 
   return { stdout: result.stdout?.toString() ?? "", stderr, cpuMs: microseconds / 1000 };
 }
 
+/** Runs all sides in turn, as often as said; gives what each of them gave. The first round does not count. */
+export function measureInTurn<Name extends string>(
+  rounds: number,
+  sides: Readonly<Record<Name, () => number>>,
+): Record<Name, number[]> {
+  const entries = Object.entries<() => number>(sides).map(([name, run]) => ({
+    name,
+    run,
+    found: [] as number[],
+  }));
+  for (let round = 0; round <= rounds; round++) for (const { run, found } of entries) found.push(run());
+  return Object.fromEntries(entries.map(({ name, found }) => [name, found.slice(1)])) as Record<
+    Name,
+    number[]
+  >;
+}
+
+/** How long something takes. */
+export function timeMs(action: () => void): number {
+  const start = performance.now();
+  action();
+  return performance.now() - start;
+}
+
 /** The value below which a part of the numbers lies: 0.5 is the median. */
 export function quantile(numbers: readonly number[], part: number): number {
   const sorted = [...numbers].sort((a, b) => a - b);

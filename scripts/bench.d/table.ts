@@ -46,7 +46,8 @@ function formatMs(ms: number): string {
   return `${ms < 100 ? ms.toFixed(1) : ms.toFixed(0)} ms`;
 }
 
-function formatRatios(ratios: readonly number[]): string {
+/** The median of ratios, with the middle half of them. */
+export function formatRatios(ratios: readonly number[]): string {
   const [low, middle, high] = [0.25, 0.5, 0.75].map((part) => quantile(ratios, part).toFixed(2));
   return `${middle} (${low} to ${high})`;
 }

@@ -37,6 +37,8 @@ export interface Method {
   readonly implies?: Readonly<Record<string, unknown>>;
   /** Values that are optional for the action and needed for the method. */
   readonly requires?: readonly string[];
+  /** Whether its result has a list "volumes", which an agent gets in pages. */
+  readonly isPaged?: boolean;
 }
 
 type Zod = typeof import("./zod.ts");
@@ -215,7 +217,7 @@ export const ACTIONS = {
     summary: "list the volumes",
     arguments: {},
     schema: (z) => z.strictObject({}),
-    methods: { "volume.list": { result: "list" } },
+    methods: { "volume.list": { result: "list", isPaged: true } },
     mutates: false,
     run: async (mosaic) => ({ volumes: mosaic.listVolumes() }),
   }),
@@ -324,15 +326,25 @@ export function findAction(word: string): ActionName | undefined {
   );
 }
 
+const schemas = new Map<ActionName, zod.ZodMiniType>();
+
+/** The schema of an action, made once: an agent calls it a thousand times. */
+async function schemaOf(name: ActionName): Promise<zod.ZodMiniType> {
+  const known = schemas.get(name);
+  if (known) return known;
+  const schema = actionOf(name).schema(await import("./zod.ts"));
+  schemas.set(name, schema);
+  return schema;
+}
+
 /** Runs an action with values that come from outside. Throws INVALID_ARGUMENT when they are not what it takes. */
 export async function runAction(
   mosaic: Mosaic,
   name: ActionName,
   values: Readonly<Record<string, unknown>>,
 ): Promise<object> {
-  const action = actionOf(name);
-  const parsed = action.schema(await import("./zod.ts")).safeParse(values);
-  if (parsed.success) return action.run(mosaic, parsed.data);
+  const parsed = (await schemaOf(name)).safeParse(values);
+  if (parsed.success) return actionOf(name).run(mosaic, parsed.data);
   const issue = chooseIssue(parsed.error.issues);
   const parameter = issue.keys?.[0] ?? issue.path.join(".");
   const fault = issue.keys ? "there is no such parameter" : `expected ${describeExpected(issue)}`;

@@ -4,6 +4,7 @@ import { calling, unlessErrno } from "../system/errno.ts";
 import { closeFd, findStatus, openDirectory } from "../system/files.ts";
 import { tryLock } from "../system/libc.ts";
 import { makeRunDirectory, replaceRunFile, runDirectoryOf } from "../system/rundir.ts";
+import { makeRoomFor } from "./forgetting.ts";
 
 // Jobs outlive the answer to the call that started them, and their results the process that ran them: each is a directory
 // below /run with its state, whose flock the process that runs it holds. A free lock under a state that is not an end
@@ -35,7 +36,8 @@ export interface Job {
 
 const ENDS: readonly JobState[] = ["done", "failed", "cancelled", "interrupted"];
 const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
-const KEEP_MS = 24 * 3600 * 1000;
+/** Of more, the oldest that have ended are forgotten. */
+const KEEP_MAX = 10_000;
 const STATE_MAX_BYTES = 8 * 1024 ** 2;
 
 /** The jobs of a storage. */
@@ -43,7 +45,11 @@ export class JobStore {
   private readonly directory: string;
 
   /** @param kind the directory of the jobs, for different sets of them */
-  constructor(identity: string, kind = "jobs") {
+  constructor(
+    identity: string,
+    kind = "jobs",
+    private readonly most = KEEP_MAX,
+  ) {
     this.directory = `${runDirectoryOf(identity)}/${kind}`;
   }
 
@@ -51,9 +57,9 @@ export class JobStore {
   begin(job: Job): OpenJob | undefined {
     requireId(job.id);
     makeRunDirectory(this.directory);
-    this.forgetOld();
     const path = `${this.directory}/${job.id}`;
-    if (findStatus(path)) return undefined;
+    if (findStatus(`${path}/state`)) return undefined;
+    makeRoomFor(this.directory, this.most, (id) => this.forget(id));
     makeRunDirectory(path);
     const fd = openDirectory(path);
     // Another process began one with this id at the same moment.
@@ -108,9 +114,10 @@ export class JobStore {
     }
   }
 
-  private forgetOld(): void {
-    for (const job of this.list())
-      if (hasEnded(job) && Date.now() - Date.parse(job.updatedAt) > KEEP_MS) this.remove(job.id);
+  /** Forgets a job that has ended, or was never begun. */
+  private forget(id: string): void {
+    const job = this.find(id);
+    if (!job || hasEnded(job)) this.remove(id);
   }
 
   private remove(id: string): void {

@@ -64,24 +64,32 @@ async function unmountBlock(
 async function unmountWhere(steps: Steps, target: string, isOurs: (mount: Mount) => boolean): Promise<void> {
   const path = resolveTarget(target);
   const mount = findMountAt(path);
-  if (!mount || !isOurs(mount)) {
-    const found = mount ? `what is mounted there is ${quote(mount.source)}` : "nothing is mounted there";
-    throw new MosaicError("NOT_FOUND", `it is not mounted at ${quote(target)}: ${found}`, {
-      mountPoint: path,
-      reason: "not-mounted",
-      found: mount?.source ?? null,
-    });
-  }
+  if (!mount || !isOurs(mount)) throw notMounted(target, path, mount);
   try {
     await detachMount(steps, path);
   } catch (thrown) {
-    if (!hasErrno(thrown, "EBUSY")) throw thrown;
-    throw busyMount(mount, thrown);
+    if (hasErrno(thrown, "EBUSY")) throw busyMount(mount, thrown);
+    // Another process unmounted it between our look and this call.
+    const isGone = hasErrno(thrown, "EINVAL", "ENOENT") && !isThere(mount);
+    throw isGone ? notMounted(target, path, findMountAt(path), thrown) : thrown;
   }
-  if (steps.planning || !readOwnMounts().some(({ id }) => id === mount.id)) return;
+  if (steps.planning || !isThere(mount)) return;
   throw new MosaicError("BUSY", `${quote(path)} is still mounted after its umount`, {
     holders: [toHolder(mount)],
   });
+}
+
+/** Whether a mount is still there; its id alone may be that of a new one already. */
+function isThere({ id, mountPoint, device }: Mount): boolean {
+  return readOwnMounts().some(
+    (other) => other.id === id && other.mountPoint === mountPoint && other.device === device,
+  );
+}
+
+function notMounted(target: string, path: string, other: Mount | undefined, cause?: unknown): MosaicError {
+  const found = other ? `what is mounted there is ${quote(other.source)}` : "nothing is mounted there";
+  const details = { mountPoint: path, reason: "not-mounted", found: other?.source ?? null };
+  return new MosaicError("NOT_FOUND", `it is not mounted at ${quote(target)}: ${found}`, details, cause);
 }
 
 function busyMount(mount: Mount, cause: unknown): MosaicError {

@@ -2,6 +2,7 @@ import { readdirSync } from "node:fs";
 import { ACTION_NAMES, type ActionName, type Argument, actionOf, findAction } from "../api/actions.ts";
 import { CONFIG_ENDINGS, configDirectory, mosaicNameOf } from "../api/configfile.ts";
 import { openMosaic } from "../api/open.ts";
+import { isServerStart, listServerFlags, SERVER_STARTS } from "../api/serving.ts";
 import { formatSize } from "../base/size.ts";
 import { plannedSteps } from "../system/steps.ts";
 import { COMMON_FLAGS, type Line, SHELLS, type ShellName, splitWords } from "./arguments.ts";
@@ -17,7 +18,10 @@ export async function listCandidates(shellName: ShellName, typed: readonly strin
   // bash gives the words as they stand in the line.
   const plain = typed.map((word) => expandHome(shellName === "bash" ? unquote(word) : word));
   const current = plain.at(-1) ?? "";
-  const candidates = await findCandidates(splitWords(plain.slice(0, -1)), current);
+  const before = plain.slice(0, -1);
+  const candidates = isServerStart(before)
+    ? listServerWords(before)
+    : await findCandidates(splitWords(before), current);
   const fitting = candidates.filter(([word]) => word.startsWith(":") || word.startsWith(current));
   return fitting.map(([word, what]) => `${what ? `${word}\t${what}` : word}\n`).join("");
 }
@@ -57,7 +61,16 @@ function listConfigs(): string[] {
 }
 
 function listActions(): readonly Candidate[] {
-  return ACTION_NAMES.map((name) => [name, actionOf(name).summary]);
+  const actions = ACTION_NAMES.map((name) => [name, actionOf(name).summary] as const);
+  return [...actions, ["rpc", SERVER_STARTS["CONFIG rpc"]]];
+}
+
+/** What may follow in a line that starts a server. */
+function listServerWords(before: readonly string[]): readonly Candidate[] {
+  const flags = listServerFlags();
+  const choices = flags.find(([flag]) => flag === before.at(-1))?.[1].choices;
+  if (choices) return choices.map((choice) => [choice]);
+  return flags.filter(([flag]) => !before.includes(flag)).map(([flag, { summary }]) => [flag, summary]);
 }
 
 function listFlags(action: ActionName | undefined, before: Line): readonly Candidate[] {
@@ -65,6 +78,9 @@ function listFlags(action: ActionName | undefined, before: Line): readonly Candi
   const flags: Candidate[] = [
     ...own.flatMap(({ flag, summary }) => (flag === undefined ? [] : [[flag, summary] as const])),
     ...Object.entries(COMMON_FLAGS),
+    ...(before.words.length === 0 && before.flags.size === 0
+      ? [["--rpc", SERVER_STARTS["--rpc"]] as const]
+      : []),
   ];
   return flags.filter(([flag]) => !before.flags.has(flag));
 }

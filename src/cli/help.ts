@@ -1,5 +1,6 @@
 import { ACTION_NAMES, type ActionName, actionOf } from "../api/actions.ts";
 import { MANUAL } from "../api/manual.ts";
+import { SERVER_STARTS } from "../api/serving.ts";
 import { COMMON_FLAGS, formatArgument } from "./arguments.ts";
 import { layBlocks, layRows, type Row } from "./layout.ts";
 import { describeUse, synopsisOfUse } from "./reference.ts";
@@ -31,6 +32,9 @@ function formatMainHelp(): string[] {
       ["man", ["print the manual page: moctl man | man -l -"]],
       ["completion {bash|zsh|fish}", ["print what completes words in a shell"]],
     ]),
+    "",
+    "For agents, JSON-RPC on standard input and output:",
+    ...layTable(Object.entries(SERVER_STARTS).map(([words, summary]): Row => [words, [summary]])),
     "",
     "Options:",
     ...layTable(listOptions()),

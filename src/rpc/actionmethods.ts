@@ -12,6 +12,7 @@ import { MosaicError } from "../base/errors.ts";
 import { cancellableSteps, directSteps, loggedSteps, plannedSteps, type Steps } from "../system/steps.ts";
 import type { CallContext, Method, ResultSchema, Zod } from "./method.ts";
 import type { Mosaics } from "./mosaics.ts";
+import { inPages } from "./pages.ts";
 import { InvalidParams } from "./values.ts";
 
 // The methods of the table of actions: adding an action adds them.
@@ -22,8 +23,10 @@ type Values = Readonly<Record<string, unknown>>;
 export function listActionMethods(mosaics: Mosaics, bound: string | undefined): Map<string, Method> {
   const methods = new Map<string, Method>();
   for (const action of ACTION_NAMES)
-    for (const [name, method] of Object.entries(actionOf(action).methods))
-      methods.set(name, makeMethod(mosaics, bound, action, method));
+    for (const [name, method] of Object.entries(actionOf(action).methods)) {
+      const made = makeMethod(mosaics, bound, action, method);
+      methods.set(name, method.isPaged ? inPages(made, "volumes") : made);
+    }
   return methods;
 }
 

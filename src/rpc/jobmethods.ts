@@ -3,6 +3,7 @@ import { requireMosaic } from "./actionmethods.ts";
 import { type JobRunner, waitForJob } from "./jobrunner.ts";
 import type { CallContext, Method, ResultSchema, Zod } from "./method.ts";
 import type { Mosaics } from "./mosaics.ts";
+import { inPages } from "./pages.ts";
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -59,12 +60,15 @@ export function listJobMethods(
     ],
     [
       "job.list",
-      define(
-        "list the jobs",
-        [],
-        false,
-        (z) => z.strictObject({ jobs: z.array(jobOf(z)) }),
-        (identity) => ({ jobs: new JobStore(identity).list() }),
+      inPages(
+        define(
+          "list the jobs",
+          [],
+          false,
+          (z) => z.strictObject({ jobs: z.array(jobOf(z)) }),
+          (identity) => ({ jobs: new JobStore(identity).list() }),
+        ),
+        "jobs",
       ),
     ],
     [

@@ -47,7 +47,7 @@ export async function serve(options: ServeOptions): Promise<number> {
 /** The OpenRPC document of a server, for all mosaics or for one. */
 export async function describeOpenRpc(version: string, mosaic: string | undefined): Promise<object> {
   const facts = { version, mosaic, framing: () => "ndjson" };
-  const sink = { send: () => {}, isFull: () => false };
+  const sink = { send: () => {}, isFull: () => false, whenReady: async () => {} };
   const mosaics = new Mosaics();
   const methods = new Map([
     ...listServerMethods(facts),
@@ -91,7 +91,11 @@ class Server {
       framing: () => this.frames.framing ?? "ndjson",
     };
     const send = (text: string) => this.writer.send(frameMessage(this.frames.framing ?? "ndjson", text));
-    this.subscriptions = new Subscriptions({ send, isFull: () => this.writer.isFull });
+    this.subscriptions = new Subscriptions({
+      send,
+      isFull: () => this.writer.isFull,
+      whenReady: () => this.writer.whenReady(),
+    });
     const methods = new Map([
       ...listServerMethods(facts),
       ...listActionMethods(mosaics, options.mosaic),

@@ -7,6 +7,7 @@ import { MESSAGE_MAX_BYTES } from "./framing.ts";
 import { BATCH_MAX, ID_MAX_BYTES, METHOD_MAX_BYTES } from "./messages.ts";
 import { PROTOCOLS, REQUEST_KEY_MAX_BYTES } from "./meta.ts";
 import type { Method } from "./method.ts";
+import { PAGE_MAX } from "./pages.ts";
 import { QUEUED_MAX, RUNNING_MAX } from "./scheduler.ts";
 
 /** What the server tells of itself. */
@@ -28,6 +29,7 @@ const LIMITS = {
   requestKeyBytes: REQUEST_KEY_MAX_BYTES,
   running: RUNNING_MAX,
   queued: QUEUED_MAX,
+  page: PAGE_MAX,
 };
 
 /** The methods that are about the server and not about one mosaic. */

@@ -2,9 +2,9 @@ import type { Event } from "../api/events.ts";
 import { EventWatch, type Notice } from "../api/eventwatch.ts";
 import { MosaicError } from "../base/errors.ts";
 import { requireMosaic } from "./actionmethods.ts";
-import { formatNotification } from "./answers.ts";
 import type { Method } from "./method.ts";
 import type { Mosaics } from "./mosaics.ts";
+import { type NoticeSink, NoticeTeller } from "./noticeteller.ts";
 
 /** How many subscriptions a connection has at the most. */
 export const SUBSCRIPTIONS_MAX = 16;
@@ -21,23 +21,16 @@ const TYPES = [
   "unmounted",
 ] as const satisfies readonly Event["type"][];
 
-/** Where the notices of subscriptions go. */
-export interface NoticeSink {
-  readonly send: (text: string) => void;
-  /** Whether so much waits to be read by the client that events are held back. */
-  readonly isFull: () => boolean;
-}
-
 /** The subscriptions of a connection: what happens to the volumes of a mosaic, whoever does it. */
 export class Subscriptions {
-  private readonly watches = new Map<string, EventWatch>();
+  private readonly open = new Map<string, { readonly watch: EventWatch; readonly teller: NoticeTeller }>();
   private count = 0;
 
   constructor(private readonly sink: NoticeSink) {}
 
   /** Begins one: after the event `since`, or from now on. Throws UNAVAILABLE when there are too many. */
   begin(identity: string, types: readonly string[], since: number | undefined): object {
-    if (this.watches.size >= SUBSCRIPTIONS_MAX) {
+    if (this.open.size >= SUBSCRIPTIONS_MAX) {
       const message = `A connection has at most ${SUBSCRIPTIONS_MAX} subscriptions: end one`;
       throw new MosaicError("UNAVAILABLE", message, { reason: "too_many_subscriptions" });
     }
@@ -54,54 +47,25 @@ export class Subscriptions {
       pass = (notice) => teller.tell(notice);
       for (const notice of early) teller.tell(notice);
     });
-    this.watches.set(subscription, watch);
+    this.open.set(subscription, { watch, teller });
     return { subscription, seq };
   }
 
   /** Ends one. Throws NOT_FOUND. */
   end(subscription: string): object {
-    const watch = this.watches.get(subscription);
-    if (!watch) {
+    const own = this.open.get(subscription);
+    if (!own) {
       const message = `There is no subscription ${JSON.stringify(subscription)}`;
       throw new MosaicError("NOT_FOUND", message, { subscription });
     }
-    watch.close();
-    this.watches.delete(subscription);
+    own.watch.close();
+    own.teller.close();
+    this.open.delete(subscription);
     return {};
   }
 
   close(): void {
-    for (const watch of this.watches.values()) watch.close();
-    this.watches.clear();
-  }
-}
-
-/** Tells events to a client, and to one that falls behind once what it lost. */
-class NoticeTeller {
-  private lost: { from: number; to: number } | undefined;
-
-  constructor(
-    private readonly sink: NoticeSink,
-    private readonly subscription: string,
-    private readonly types: readonly string[],
-  ) {}
-
-  tell(notice: Notice): void {
-    const [from, to] =
-      notice.kind === "lost" ? [notice.from, notice.to] : [notice.event.seq, notice.event.seq];
-    if (notice.kind === "lost" || this.sink.isFull()) {
-      this.lost = { from: this.lost?.from ?? from, to };
-      return;
-    }
-    if (this.lost) this.send({ type: "events.lost", data: this.lost });
-    this.lost = undefined;
-    const { seq, time, type, data, pid } = notice.event;
-    if (this.types.length === 0 || this.types.includes(type))
-      this.send({ seq, time, type, data: { ...data, pid } });
-  }
-
-  private send(event: object): void {
-    this.sink.send(formatNotification("$/event", { subscription: this.subscription, ...event }));
+    for (const subscription of this.open.keys()) this.end(subscription);
   }
 }
 

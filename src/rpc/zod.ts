@@ -1,6 +1,17 @@
 // The words of the schemas of methods, see src/api/zod.ts.
 
-export { array, extend, maxLength, minimum, nullable, number, omit, record, required } from "zod/mini";
+export {
+  array,
+  extend,
+  maximum,
+  maxLength,
+  minimum,
+  nullable,
+  number,
+  omit,
+  record,
+  required,
+} from "zod/mini";
 export {
   boolean,
   enum,

@@ -1,4 +1,6 @@
+import { accessSync, constants } from "node:fs";
 import { MosaicError } from "../base/errors.ts";
+import { calling, hasErrno } from "./errno.ts";
 import { findStatus } from "./files.ts";
 import { findTool, queryTool, runTool } from "./runner.ts";
 import type { Steps } from "./steps.ts";
@@ -43,10 +45,15 @@ export async function deleteSubvolume(steps: Steps, path: string, lockFd: number
   }
 }
 
-/** Whether a subvolume is read-only. */
-export async function isReadOnlySubvolume(steps: Steps, path: string): Promise<boolean> {
-  const { stdout } = await queryTool(steps, "btrfs", ["property", "get", "-t", "subvol", path, "ro"]);
-  return /^ro=true$/m.test(stdout);
+/** Whether a subvolume on a writable mount is read-only: then nobody may write there, whatever his rights, access(2). */
+export function isReadOnlySubvolume(path: string): boolean {
+  try {
+    calling("access", path, () => accessSync(path, constants.W_OK));
+    return false;
+  } catch (thrown) {
+    if (hasErrno(thrown, "EROFS")) return true;
+    throw thrown;
+  }
 }
 
 /** Makes a subvolume read-only or writable; writable also where it was received. */

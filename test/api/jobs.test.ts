@@ -1,4 +1,5 @@
 import { afterAll, beforeEach, expect, test } from "bun:test";
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Job, JobStore, type OpenJob } from "../../src/api/jobs.ts";
 import { makeTestDirectory, removeTestDirectory } from "../support/beds.ts";
@@ -92,17 +93,71 @@ test("a job of another process that lives is what it says", async () => {
   expect(store.get("other").state).toBe("done");
 });
 
-test("a job that has ended is dismissed, or forgotten after a day", async () => {
+test("a job that has ended is dismissed", async () => {
   begin("new").update({ state: "done" });
   store.dismiss("new");
   await expectError("NOT_FOUND", () => store.get("new"));
-  const old = begin("old");
-  old.update({ state: "done" });
-  const state = join(process.env.MOSAIC_RUN_DIR ?? "", "7-256/jobs/old/state");
-  const yesterday = new Date(Date.now() - 25 * 3600 * 1000).toISOString();
-  await Bun.write(state, JSON.stringify({ ...store.get("old"), updatedAt: yesterday }));
-  begin("next").update({ state: "done" });
-  expect(store.list().map(({ id }) => id)).toEqual(["next"]);
+});
+
+/** Leaves a job as another process may have left it, with the age of its last change. */
+function leave(id: string, hours: number, state?: Job["state"]): void {
+  const path = join(process.env.MOSAIC_RUN_DIR ?? "", "7-256/jobs", id);
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (state) writeFileSync(join(path, "state"), JSON.stringify(makeJob(id, { state })));
+  const time = Date.now() / 1000 - hours * 3600;
+  utimesSync(state ? join(path, "state") : path, time, time);
+}
+
+test("what has ended is forgotten after a day, and so is what was never begun or whose process died", () => {
+  leave("ended", 25, "done");
+  leave("begun", 25);
+  leave("died", 25, "running");
+  leave("young", 23, "failed");
+  const own = begin("own");
+  expect(
+    store
+      .list()
+      .map(({ id }) => id)
+      .sort(),
+  ).toEqual(["own", "young"]);
+  expect(readdirSync(join(process.env.MOSAIC_RUN_DIR ?? "", "7-256/jobs")).sort()).toEqual(["own", "young"]);
+  own.update({ state: "done" });
+});
+
+test("a job that was never begun, because its process died, is begun by the next", () => {
+  leave("lost", 0);
+  begin("lost").update({ state: "done" });
+  expect(store.get("lost").state).toBe("done");
+});
+
+test("of too many the oldest go, but not one that runs", () => {
+  const bounded = new JobStore("7-256", "jobs", 20);
+  const running = bounded.begin(makeJob("running"));
+  for (let number = 0; number < 100; number++)
+    bounded.begin(makeJob(`j${number}`))?.update({ state: "done" });
+  const ids = new Set(bounded.list().map(({ id }) => id));
+  expect(ids.size).toBeLessThanOrEqual(21);
+  expect(ids.size).toBeGreaterThanOrEqual(18);
+  for (const id of ["running", "j99", "j90", "j83"]) expect(ids).toContain(id);
+  running?.update({ state: "done" });
+});
+
+test("a begin reads no more where there are many jobs", () => {
+  const readsOf = (action: () => void) => {
+    const count = () => Number(/^syscr: (\d+)$/m.exec(readFileSync("/proc/thread-self/io", "utf8"))?.[1]);
+    const start = count();
+    action();
+    return count() - start;
+  };
+  const beginSome = (prefix: string) => () => {
+    for (let number = 0; number < 20; number++) begin(`${prefix}${number}`).update({ state: "done" });
+  };
+  begin("first").update({ state: "done" });
+  const few = readsOf(beginSome("few"));
+  for (let number = 0; number < 500; number++) leave(`left${number}`, 1, "done");
+  const many = readsOf(beginSome("many"));
+  expect(readsOf(() => store.list())).toBeGreaterThan(500);
+  expect(many).toBeLessThan(few + 20);
 });
 
 test.each(["", ".", "..", "../x", "a/b", "-x", "a b", "x".repeat(129), "a\nb"])("%j is no id", async (id) => {

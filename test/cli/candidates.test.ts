@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ACTION_NAMES, actionOf, findAction } from "../../src/api/actions.ts";
+import { SERVER_FLAGS, SERVER_STARTS } from "../../src/api/serving.ts";
 import { COMMON_FLAGS, parseCommand, SHELLS } from "../../src/cli/arguments.ts";
 import { listCandidates } from "../../src/cli/candidates.ts";
 import { formatCompletion } from "../../src/cli/completion.ts";
@@ -48,7 +49,16 @@ describe("what is offered", () => {
     ["vm ch", ["check"]],
     ["vm x", []],
     ["vm nonsense ", []],
-    ["completion ", [...ACTION_NAMES, ...SHELLS]],
+    ["completion ", [...ACTION_NAMES, "rpc", ...SHELLS]],
+    ["vm r", ["resize", "rpc"]],
+    ["vm rpc ", Object.keys(SERVER_FLAGS)],
+    ["vm rpc --f", ["--framing"]],
+    ["vm rpc --framing ", ["auto", "ndjson", "lsp"]],
+    ["vm rpc --framing l", ["lsp"]],
+    ["--rpc --protocol ", ["1"]],
+    ["--rpc --framing lsp --", Object.keys(SERVER_FLAGS).filter((flag) => flag !== "--framing")],
+    ["--r", ["--rpc"]],
+    ["vm list --r", []],
     ["completion z", ["zsh"]],
     ["vm create ", ["fs", "disk"]],
     ["vm new d", ["disk"]],
@@ -84,7 +94,9 @@ describe("what is offered", () => {
 
   test("is every action, with what it does", async () => {
     expect(await listCandidates("zsh", ["vm", ""])).toBe(
-      ACTION_NAMES.map((name) => `${name}\t${actionOf(name).summary}\n`).join(""),
+      [...ACTION_NAMES.map((name) => [name, actionOf(name).summary]), ["rpc", SERVER_STARTS["CONFIG rpc"]]]
+        .map(([word, what]) => `${word}\t${what}\n`)
+        .join(""),
     );
   });
 

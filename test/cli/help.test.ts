@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { ACTION_NAMES, actionOf } from "../../src/api/actions.ts";
 import { MANUAL } from "../../src/api/manual.ts";
 import { resultSchemas } from "../../src/api/resultschemas.ts";
+import { SERVER_STARTS } from "../../src/api/serving.ts";
 import { COMMON_FLAGS, synopsisOf } from "../../src/cli/arguments.ts";
 import {
   EXIT_CODES,
@@ -32,6 +33,10 @@ describe("the help of moctl", () => {
 
   test.each(OPTIONS)("explains the option %s", (flag, summary) => {
     expectLine(help, flag, summary);
+  });
+
+  test.each(Object.entries(SERVER_STARTS))("shows how to start a server: %s", (words, summary) => {
+    expectLine(help, words, summary);
   });
 
   test("has the actions in the order in which a prefix finds them", () => {

@@ -124,7 +124,9 @@ function subvolumeForm(location: Location): Form {
     matches: (status) => status.isDirectory() && status.ino === SUBVOLUME_INODE,
     holders: (path) => findDirectoryHolders(location, path),
     async release(steps, path) {
-      if (!(await isReadOnlySubvolume(steps, path))) return async () => {};
+      const { readOnly, superOptions } = location.mount;
+      // Where all is read-only the rename says so.
+      if (readOnly || superOptions.includes("ro") || !isReadOnlySubvolume(path)) return async () => {};
       const takeRoomBack = await makeRoom(steps, path);
       // A read-only subvolume cannot be renamed: EROFS.
       await setReadOnlySubvolume(steps, path, false);
@@ -142,11 +144,21 @@ const NO_TEXT = "\ufffd";
 
 /** Removes a subvolume and those inside it, the deepest first. */
 async function removeSubvolumes(steps: Steps, path: string, lockFd: number): Promise<void> {
-  const nested = steps.planning ? [] : await listNestedSubvolumes(steps, path);
+  try {
+    // The kernel refuses where others are inside; to look first would cost every drop two more commands.
+    return await deleteSubvolume(steps, path, lockFd);
+  } catch (thrown) {
+    const isRefused = thrown instanceof MosaicError && thrown.code === "TOOL_FAILED";
+    const nested = isRefused ? await listNestedSubvolumes(steps, path) : [];
+    if (nested.length === 0) throw thrown;
+    await removeNested(steps, path, nested, lockFd);
+  }
+  await deleteSubvolume(steps, path, lockFd);
+}
+
+async function removeNested(steps: Steps, path: string, nested: string[], lockFd: number): Promise<void> {
   // What is inside a read-only one cannot be removed before it is writable.
-  if (nested.length > 0 && (await isReadOnlySubvolume(steps, path)))
-    await setReadOnlySubvolume(steps, path, false);
+  if (isReadOnlySubvolume(path)) await setReadOnlySubvolume(steps, path, false);
   if (nested.some((inner) => inner.includes(NO_TEXT))) await deleteNestedSubvolumes(steps, path, lockFd);
   else for (const inner of nested) await removeSubvolumes(steps, inner, lockFd);
-  await deleteSubvolume(steps, path, lockFd);
 }

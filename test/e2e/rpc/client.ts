@@ -105,14 +105,3 @@ export class Client {
     }
   }
 }
-
-/** What a server answers to an input that ends: its lines, and its exit status. */
-export async function exchange(
-  input: string | Uint8Array,
-  args: readonly string[] = ["--rpc", "--selftest"],
-): Promise<{ lines: unknown[]; texts: string[]; exit: number | null }> {
-  await using client = new Client(args);
-  client.send(input);
-  const { rest, exit } = await client.end();
-  return { texts: rest, lines: rest.map((line) => JSON.parse(line) as unknown), exit };
-}

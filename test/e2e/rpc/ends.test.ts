@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readlinkSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { makeTestDirectory, removeTestDirectory } from "../../support/beds.ts";
 import { until } from "../../support/expect.ts";
@@ -97,6 +97,23 @@ test("case 39: what a library prints does not come between", async () => {
   const { text, log, exit } = await converse([callText(1, "noise", { bytes: 1000 })]);
   expect({ text, exit }).toEqual({ text: '{"jsonrpc":"2.0","id":1,"result":{}}\n', exit: 0 });
   expect(log).toContain("noise of a library\n");
+});
+
+test("case 39: what a child inherits is not the stream of the protocol", async () => {
+  await using client = new Client(SELFTEST);
+  await client.call("server.ping");
+  const of = `/proc/${client.child.pid}`;
+  const [input, output, log] = [0, 1, 2].map((fd) => readlinkSync(`${of}/fd/${fd}`));
+  expect(output).toBe(log);
+  const own = readdirSync(`${of}/fd`).filter((fd) => Number(fd) > 2);
+  const pipes = own.filter((fd) => /^(pipe|socket):/.test(readlinkSync(`${of}/fd/${fd}`)));
+  expect(pipes.length).toBeGreaterThan(0);
+  expect(pipes.map((fd) => readlinkSync(`${of}/fd/${fd}`))).not.toContain(input);
+  const CLOSE_ON_EXEC = 0o2000000;
+  for (const fd of pipes) {
+    const flags = /^flags:\s+([0-7]+)$/m.exec(readFileSync(`${of}/fdinfo/${fd}`, "utf8"))?.[1] ?? "";
+    expect({ fd, closes: (Number.parseInt(flags, 8) & CLOSE_ON_EXEC) !== 0 }).toEqual({ fd, closes: true });
+  }
 });
 
 test("case 39: 10 MB for a log that nobody reads stop nothing", async () => {

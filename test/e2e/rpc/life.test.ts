@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { listServerFlags, SERVER_STARTS } from "../../../src/api/serving.ts";
 import { until } from "../../support/expect.ts";
 import { MOCTL, moctl } from "../moctl.ts";
 import { Client } from "./client.ts";
@@ -185,4 +187,19 @@ test("a wrong command line is one message and exit 2", () => {
     expect(stderr).toMatch(/^moctl: [^\n]+\n$/);
   }
   expect(moctl(["./nothere.mos", "rpc"]).exit).toBe(3);
+});
+
+test("how a server is started is explained, in its help, its manual and the one of the program", () => {
+  const { exit, stdout, stderr } = moctl(["./none.mos", "rpc", "--help"]);
+  expect({ exit, stderr }).toEqual({ exit: 0, stderr: "" });
+  expect(moctl(["--rpc", "--help"]).stdout).toBe(stdout);
+  const document = (name: string) => readFileSync(join(import.meta.dir, "../../../doc", name), "utf8");
+  for (const words of Object.keys(SERVER_STARTS)) {
+    expect(stdout).toContain(`moctl ${words} `);
+    expect(document("rpc.txt")).toContain(`  moctl ${words} `);
+    expect(document("moctl.txt")).toContain(`  moctl ${words}\n`);
+  }
+  for (const [flag, { choices = [] }] of listServerFlags())
+    for (const text of [stdout, document("rpc.txt")])
+      expect(text).toContain(`  ${[flag, choices.join("|")].join(" ").trimEnd()} `);
 });

@@ -82,7 +82,20 @@ test("case 15: a version that is not 2.0 is answered with the id", async () => {
 });
 
 test("case 16: an id comes back with its value, alone and in a batch", async () => {
-  const ids = ["0", '""', "-1", "1.5", "9007199254740993", "1e2", '"é"', '"\\u2028"', '"\\ud800"'];
+  const ids = [
+    "0",
+    '""',
+    "-1",
+    "1.5",
+    "9007199254740993",
+    "1e2",
+    "1e-7",
+    "-0",
+    "1E400",
+    '"é"',
+    '"\\u2028"',
+    '"\\ud800"',
+  ];
   const alone = (await converse([ids.map(rows).join("\n")])).text.trimEnd().split("\n");
   const batch = (await converse([`[${ids.map(rows).join()}]`])).text;
   const values = ids.map((id) => JSON.parse(id) as unknown);

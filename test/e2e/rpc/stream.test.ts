@@ -132,6 +132,7 @@ test("case 32: frames in any pieces; one that cannot be read on ends the server 
     "Content-Length: 99999999999999999999\r\n\r\n{}",
     `Content-Length: ${17 * MIB}\r\n\r\n{}`,
     `X-Filler: ${"x".repeat(9000)}\r\nContent-Length: 2\r\n\r\n{}`,
+    "Content-Length: 2\r\nContent-Type: x; charset=latin1\r\n\r\n{}",
     "Content-Length: 100\r\n\r\n{}",
   ]) {
     const { exit, text } = await converse([two + bad]);
