@@ -3,7 +3,6 @@
 export {
   array,
   extend,
-  maximum,
   maxLength,
   minimum,
   nullable,

@@ -4,11 +4,15 @@ import { join } from "node:path";
 import { type ActionName, runAction } from "../../src/api/actions.ts";
 import { type Mosaic, openMosaic } from "../../src/index.ts";
 import { isAtOrBelow } from "../../src/system/mounts.ts";
-<<<<<<< HEAD
-import { ALL_BEDS, type Bed, daemonsBelow, describeOnBed, hasImages, run } from "../support/beds.ts";
-=======
-import { ALL_BEDS, type Bed, type ConformanceBed, describeOnBed, run } from "../support/beds.ts";
->>>>>>> main
+import {
+  ALL_BEDS,
+  type Bed,
+  type ConformanceBed,
+  daemonsBelow,
+  describeOnBed,
+  hasImages,
+  run,
+} from "../support/beds.ts";
 import { until } from "../support/expect.ts";
 import { FaultySteps } from "../support/faults.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
@@ -154,20 +158,13 @@ for (const row of ALL_BEDS) {
     // In the virtual machine a start of a program takes seconds: there only what its beds do in a way of their own, and
     // test/guest kills at the steps that only they have.
     const isHost = row.tier === undefined;
-<<<<<<< HEAD
-    const ofTier = SCENARIOS.filter(({ name }) => isHost || OWN_OF_GUESTS.includes(name));
-    for (const scenario of ofTier.filter(
-      ({ name }) => row.backend !== "qcow2" || OWN_OF_QCOW2.includes(name),
-    )) {
+    const scenarios = SCENARIOS.filter((scenario) => isPossible(row, scenario));
+    const ofTier = scenarios.filter(({ name }) => isHost || OWN_OF_GUESTS.includes(name));
+    const isChosen = ({ name }: Scenario) => row.backend !== "qcow2" || OWN_OF_QCOW2.includes(name);
+    for (const scenario of ofTier.filter(isChosen)) {
       test(`${scenario.name}: every step fails once`, () => failEveryStep(bed, scenario), TIMEOUT_MS);
       if (!isHost) continue;
       test(`${scenario.name}: every step is a kill once`, () => killAtEveryStep(bed, scenario), TIMEOUT_MS);
-=======
-    const scenarios = SCENARIOS.filter((scenario) => isPossible(row, scenario));
-    for (const scenario of scenarios.filter(({ name }) => isHost || OWN_OF_GUESTS.includes(name))) {
-      test(`${scenario.name}: every step fails once`, () => failEveryStep(bed, scenario));
-      if (isHost) test(`${scenario.name}: every step is a kill once`, () => killAtEveryStep(bed, scenario));
->>>>>>> main
     }
   });
 }
