@@ -96,9 +96,11 @@ function sessionOf(store: ImageStore, volume: LockedVolume): Omit<ImageSession<n
   };
 }
 
-/** Waits for a device that is going, and then ends what shows the image. */
+/** Waits for a device that is going, and then ends what shows the image; what does not end is left to the next sweep. */
 async function releaseImage({ images }: ImageStore, volume: LockedVolume): Promise<void> {
-  if (!(await settleDevice(images.keyOf(volume)))) await images.release?.(volume);
+  if (await settleDevice(images.keyOf(volume))) return;
+  await using ending = new Deferred();
+  ending.defer(async () => images.release?.(volume));
 }
 
 /** A device that only mounts use can stay; one that stays is attached already. */
