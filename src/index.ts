@@ -31,6 +31,7 @@ export { type ErrorCode, type ErrorDetails, MosaicError } from "./base/errors.ts
 export type { StoredName, VolumeName } from "./base/names.ts";
 export { formatSize, parseSize } from "./base/size.ts";
 export type { FilesystemUse } from "./filesystems/filesystem.ts";
+export type { ImageInfo } from "./images/images.ts";
 export type { Finding } from "./location/finding.ts";
 export type { Kind, VolumeRecord } from "./location/record.ts";
 export type { Holder } from "./system/holders.ts";

@@ -35,6 +35,8 @@ export interface Config {
   /** Where the list of volumes is kept, absolute; undefined when the config does not say. */
   readonly state: string | undefined;
   readonly limits: PoolLimits;
+  /** The most images that a volume may be made of; undefined when the config does not say. */
+  readonly chain: number | undefined;
   /** INVALID_CONFIG at the place of a key, for what only the backend can find out. */
   faultAt(key: string, message: string): MosaicError;
 }
@@ -69,6 +71,7 @@ export function parseConfig(file: ConfigFile): Config {
       ...limits,
       overcommit: typeof limits?.overcommit === "number" ? limits.overcommit : null,
     },
+    chain: fields.chain,
     faultAt: (key, message) => source.fault([key], message),
   };
 }

@@ -21,6 +21,7 @@ export interface ConfigFields {
   readonly limits?:
     | { readonly data?: number; readonly metadata?: number; readonly overcommit?: number | "none" }
     | undefined;
+  readonly chain?: number | undefined;
 }
 
 /** A key of a config. */
@@ -114,6 +115,14 @@ export const CONFIG_KEYS: Readonly<Record<keyof ConfigFields, ConfigKey>> = {
         metadata: z.optional(percent(100)),
         overcommit: z.optional(z.union([percent(1_000_000), z.enum(["none"])])),
       }),
+  },
+  chain: {
+    value: "a whole number from 2 to 64",
+    isOwn: true,
+    absent: "8 when absent",
+    details:
+      "The most images that a volume of type qcow2 may be made of: its own, and those below it that it shares with its origin and clones. A clone that would make more is refused, and `check --repair` makes such a volume one image again. See QCOW2.",
+    schema: () => z.int().check(z.minimum(2), z.maximum(64)),
   },
 };
 

@@ -143,11 +143,11 @@ export class Mosaic implements AsyncDisposable {
    */
   statVolume(name: string): Promise<VolumeDetails> {
     return this.doing("look at", name, async (address) => {
-      const { record, ...stat } = await this.backend.stat(address);
+      const { record, image = null, ...stat } = await this.backend.stat(address);
       const records = [...this.backend.list()];
       const names = new Map(records.map((other) => [other.id, other.name]));
       const clones = records.filter(({ parentId }) => parentId === record.id).map((clone) => clone.name);
-      return { ...describeVolume(record, this.backend.survey()(record), names), clones, ...stat };
+      return { ...describeVolume(record, this.backend.survey()(record), names), clones, ...stat, image };
     });
   }
 

@@ -96,7 +96,7 @@ async function mountBlock(
     });
     await placeMount(steps, mountFd, mountPoint, readOnly);
   } finally {
-    volume.close();
+    await volume.close();
   }
 }
 

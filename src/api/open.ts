@@ -53,6 +53,7 @@ export function openConfigured(config: Config, options: OpenOptions = {}): Mosai
     pool: config.pool,
     state: config.state,
     limits: config.limits,
+    chain: config.chain,
     lockTimeoutMs: options.lockTimeoutMs ?? 30_000,
     wrongLocation: (found, expected) =>
       config.faultAt("location", `location: expected ${expected}, found ${found}`),

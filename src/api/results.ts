@@ -1,5 +1,6 @@
 import type { Space, Usage, VolumeStat } from "../backends/backend.ts";
 import type { MosaicError } from "../base/errors.ts";
+import type { ImageInfo } from "../images/images.ts";
 import type { Finding } from "../location/finding.ts";
 import type { Kind, VolumeRecord } from "../location/record.ts";
 import type { KernelFeature } from "../system/kernel.ts";
@@ -67,7 +68,9 @@ export interface PackageInfo {
 }
 
 /** A volume in full. Sizes are bytes. */
-export interface VolumeDetails extends VolumeInfo, Omit<VolumeStat, "record"> {
+export interface VolumeDetails extends VolumeInfo, Omit<VolumeStat, "record" | "image"> {
+  /** The image that it is; null where it is none. */
+  readonly image: ImageInfo | null;
   /** The names of the volumes that were cloned from it. */
   readonly clones: readonly string[];
 }

@@ -15,6 +15,7 @@ export type SchemaWords = Pick<
   | "strictObject"
   | "string"
   | "union"
+  | "unknown"
 >;
 
 /**
@@ -80,6 +81,9 @@ export function resultSchemas(z: SchemaWords) {
     inside: z.nullable(z.strictObject({ sizeBytes: bytes, usedBytes: bytes })),
     holders: z.array(holder),
     clones: texts,
+    image: z.nullable(
+      z.strictObject({ format: text, chain: texts, blockdev: z.record(z.string(), z.unknown()) }),
+    ),
   });
   return {
     mount: z.strictObject({ volume: text, mountPoint: text, readOnly: z.boolean() }),

@@ -53,7 +53,7 @@ async function unmountBlock(steps: Steps, volume: LookedBlockVolume, target: str
     );
     if (!steps.planning) await volume.settle();
   } finally {
-    volume.close();
+    await volume.close();
   }
 }
 

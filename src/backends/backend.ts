@@ -1,6 +1,7 @@
 import type { MosaicError } from "../base/errors.ts";
 import type { FilesystemUse } from "../filesystems/filesystem.ts";
 import type { FilesystemName } from "../filesystems/registry.ts";
+import type { ImageInfo } from "../images/images.ts";
 import type { Finding } from "../location/finding.ts";
 import type { Kind, VolumeRecord } from "../location/record.ts";
 import type { Found, LockedVolume, VolumeAddress } from "../location/volumes.ts";
@@ -78,6 +79,8 @@ export interface VolumeStat {
   /** The filesystem in it; null for a disk, for a directory, and where it cannot be told without a mount. */
   readonly inside: FilesystemUse | null;
   readonly holders: readonly Holder[];
+  /** The image that it is; absent where it is none. */
+  readonly image?: ImageInfo;
 }
 
 /** A volume nobody can reach is no volume: there is at least one way in. */
@@ -127,7 +130,8 @@ export interface OpenBlockVolume {
   readonly device: BlockDevice;
   /** Waits until the device is gone, when nothing uses it any more and nobody attached it. */
   settle(): Promise<void>;
-  close(): void;
+  /** A device that was made for this use, and that nothing else uses now, is gone then. */
+  close(): Promise<void>;
 }
 
 /** Volumes as directories. */
@@ -198,6 +202,8 @@ export interface BackendContext {
   /** The directory in which the list of volumes is kept, absolute. */
   readonly state: string | undefined;
   readonly limits: PoolLimits;
+  /** The most images that a volume may be made of; undefined when the config does not say. */
+  readonly chain: number | undefined;
   readonly lockTimeoutMs: number;
   /** Makes the error for a location of the wrong kind, at its place in the config. */
   readonly wrongLocation: (found: string, expected: string) => MosaicError;

@@ -1,10 +1,16 @@
-import { type KernelFeature, listLoopFeatures, listThinFeatures } from "../system/kernel.ts";
+import {
+  type KernelFeature,
+  listExportFeatures,
+  listLoopFeatures,
+  listThinFeatures,
+} from "../system/kernel.ts";
 import type { Tool } from "../system/runner.ts";
 import type { Backend, BackendContext } from "./backend.ts";
 import { openBtrfs } from "./btrfs/btrfs.ts";
 import { openDmthin } from "./dmthin/dmthin.ts";
 import { openLoop } from "./loop/loop.ts";
 import { openPlain } from "./plain/plain.ts";
+import { openQcow2 } from "./qcow2/qcow2.ts";
 
 /** What people read of a backend: in short, what a volume is, and for each feature whether it is there. */
 export interface BackendWords {
@@ -16,7 +22,7 @@ export interface BackendWords {
 }
 
 /** A key of a config that only some backends have. */
-export type BackendKey = "default_fs" | "layout" | "quota" | "pool" | "state" | "limits";
+export type BackendKey = "chain" | "default_fs" | "layout" | "quota" | "pool" | "state" | "limits";
 
 /** One storage technology: the only place that names a backend. */
 export interface BackendRow {
@@ -70,6 +76,22 @@ export const BACKENDS = {
     tools: ["blkid", "cp", "find", "flock", "fsfreeze", "true"],
     kernelFeatures: listLoopFeatures,
     open: openLoop,
+  },
+  qcow2: {
+    summary: "qcow2 images, shown as block devices by qemu-storage-daemon",
+    words: {
+      volume: "a qcow2 image file, with ext4, xfs or btrfs inside",
+      kinds: "fs, disk",
+      clone: "yes, on any filesystem",
+      device: "yes",
+      size: "yes",
+    },
+    aliases: [],
+    keys: ["default_fs", "chain"],
+    quotas: [],
+    tools: ["blkid", "cp", "find", "flock", "fsfreeze", "qemu-img", "qemu-storage-daemon", "true"],
+    kernelFeatures: listExportFeatures,
+    open: openQcow2,
   },
   btrfs: {
     summary: "btrfs subvolumes",

@@ -39,6 +39,7 @@ export function formatDetails(volume: VolumeDetails): string {
     ["allocated", formatBytes(volume.allocatedBytes)],
     ["exclusive", formatBytes(volume.exclusiveBytes)],
     ["inside", inside ? `${formatBytes(inside.sizeBytes)}, ${formatBytes(inside.usedBytes)} used` : "-"],
+    ["image", volume.image ? `${volume.image.format}: ${volume.image.chain.join(" ")}` : "-"],
     ["attached", volume.attachedAs ?? "-"],
     ["mounted", volume.mountedAt.join(",") || "-"],
     ["holders", volume.holders.map(describeHolder).join("; ") || "-"],

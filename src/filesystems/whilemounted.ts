@@ -1,7 +1,7 @@
 import { constants, fstatSync } from "node:fs";
 import { MosaicError } from "../base/errors.ts";
-import { closeFd, fileKeyOf, openPath } from "../system/files.ts";
-import { findLoopDevice, openLoopDevice } from "../system/loop.ts";
+import { closeFd, openPath } from "../system/files.ts";
+import { backingKeyOf, findLoopDevice, openLoopDevice } from "../system/loop.ts";
 import { openDeviceMount } from "../system/mounting.ts";
 import type { Steps } from "../system/steps.ts";
 
@@ -61,7 +61,7 @@ export async function whileDeviceMounted(
 
 async function waitUntilDetached(fd: number, path: string): Promise<void> {
   const deadline = performance.now() + DEADLINE_MS;
-  while (findLoopDevice(fileKeyOf(fd))) {
+  while (findLoopDevice(backingKeyOf(fd))) {
     if (performance.now() > deadline)
       throw new MosaicError("TOOL_FAILED", `the loop device of ${path} did not go after its last use`);
     await Bun.sleep(5);

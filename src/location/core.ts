@@ -1,7 +1,7 @@
 import { constants, statfsSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling, hasErrno } from "../system/errno.ts";
-import { closeFd, fileKeyOf } from "../system/files.ts";
+import { closeFd } from "../system/files.ts";
 import {
   type DirectoryPlace,
   findDirectoryMounts,
@@ -13,7 +13,7 @@ import { openBeneath } from "../system/libc.ts";
 import { isAtOrBelow, readAllMounts } from "../system/mounts.ts";
 import { dropVolume } from "./changes.ts";
 import { checkLocation } from "./check.ts";
-import { type Location, placeInFilesystem } from "./location.ts";
+import { identityOf, type Location, placeInFilesystem } from "./location.ts";
 import type { VolumeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
 import { measureTree } from "./tree.ts";
@@ -33,7 +33,7 @@ import {
 export function locationMembers(store: Store) {
   const { location, form } = store;
   return {
-    identity: fileKeyOf(location.fd).replace(":", "-"),
+    identity: identityOf(location),
     metadata: () => openMetadata(location),
     space: () => measureSpace(location),
     find: (address: VolumeAddress): Found => findVolume(location, form, address.storedName),

@@ -17,6 +17,8 @@ export interface Form {
   holders(path: string, fd: number): Promise<Holder[]>;
   /** Makes the object ready to be moved away; gives what takes that back. */
   release?(steps: Steps, path: string): Promise<() => Promise<void>>;
+  /** Ends what killed runs left outside of the operations' directories. */
+  sweep?(steps: Steps): Promise<void>;
   /** Destroys the object at `path`, which nobody else can reach any more; can be called again after a failure. */
   remove(steps: Steps, path: string, lockFd: number): Promise<void>;
 }

@@ -1,7 +1,7 @@
 import { constants, fstatSync, readFileSync, realpathSync, statfsSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling, hasErrno, NO_ATTRIBUTES, unlessErrno } from "../system/errno.ts";
-import { closeFd, openDirectory } from "../system/files.ts";
+import { closeFd, fileKeyOf, openDirectory } from "../system/files.ts";
 import { getAttribute } from "../system/libc.ts";
 import {
   findMountOf,
@@ -61,6 +61,11 @@ export function openLocation(path: string, rules: LocationRules): Location {
     closeFd(fd);
     throw thrown;
   }
+}
+
+/** A name of the location that is the same for every process until the next reboot. */
+export function identityOf(location: Location): string {
+  return fileKeyOf(location.fd).replace(":", "-");
 }
 
 /** The path of the location, or of something below it, inside its filesystem. */

@@ -1,3 +1,4 @@
+import { copyAttributes } from "../system/attributes.ts";
 import {
   copyOwner,
   exchangePaths,
@@ -6,8 +7,6 @@ import {
   syncPath,
   writeAttribute,
 } from "../system/files.ts";
-import { runTool } from "../system/runner.ts";
-import type { Steps } from "../system/steps.ts";
 import { explainFullDisk, requireUnheld } from "./changes.ts";
 import { Deferred } from "./deferred.ts";
 import { type Operation, openOperation } from "./operation.ts";
@@ -15,11 +14,6 @@ import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
 import { sweep } from "./sweep.ts";
 import type { LockedVolume } from "./volumes.ts";
-
-/** Labels of SELinux, access control lists, and what others have noted on a volume. */
-function copyAttributes(steps: Steps, from: string, to: string, lockFd: number): Promise<string> {
-  return runTool(steps, "cp", ["--attributes-only", "--preserve=xattr", "--", from, to], { fds: [lockFd] });
-}
 
 /**
  * Builds a volume anew aside and exchanges it with the old one in one step, so that there is always one that is whole.

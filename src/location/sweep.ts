@@ -25,6 +25,7 @@ import { parseRecord, RECORD_ATTRIBUTE } from "./record.ts";
  * could not be removed, which stays for `check`: the command that sweeps has another purpose.
  */
 export async function sweep(steps: Steps, location: Location, form: Form): Promise<MosaicError[]> {
+  await form.sweep?.(steps);
   const errors = [await sweepObject(steps, location, form, fullDiskTrash(location))];
   const work = workDirectory(location);
   if (findStatus(work)) {

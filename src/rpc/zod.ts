@@ -3,7 +3,6 @@
 export {
   array,
   extend,
-  maximum,
   maxLength,
   minimum,
   nullable,
@@ -16,6 +15,7 @@ export {
   boolean,
   enum,
   int,
+  maximum,
   minLength,
   optional,
   positive,

@@ -44,6 +44,14 @@ export function listLoopFeatures(): KernelFeature[] {
   ];
 }
 
+/** What images that a storage daemon shows need of the kernel. */
+export function listExportFeatures(): KernelFeature[] {
+  return [
+    ...listLoopFeatures(),
+    { name: "fuse", since: "2.6.14", isRequired: true, isThere: existsSync("/dev/fuse") },
+  ];
+}
+
 /** Every block device has it, and of loop devices there may be none yet. */
 function hasDiskseq(): boolean {
   return listDirectory("/sys/block").some((name) => existsSync(`/sys/block/${name}/diskseq`));

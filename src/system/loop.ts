@@ -1,8 +1,9 @@
-import { constants, existsSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { constants, existsSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
-import { calling, hasErrno, unlessErrno } from "./errno.ts";
-import { closeFd, type FileKey, toFileKey } from "./files.ts";
+import { calling, hasErrno, systemError, unlessErrno } from "./errno.ts";
+import { closeFd, type FileKey, fileKeyOf, toFileKey } from "./files.ts";
 import { ioctl } from "./libc.ts";
+import { isExportPath } from "./rundir.ts";
 import { type Steps, shellQuote } from "./steps.ts";
 
 // Loop devices by the ioctls of linux/loop.h and not by losetup(8): only LOOP_CONFIGURE takes a descriptor of the
@@ -48,6 +49,17 @@ export function listLoopDevices(): LoopDevice[] {
     .flatMap((name) => readLoopDevice(`/dev/${name}`) ?? []);
 }
 
+/** By which the device of an open file is found: a file that a storage daemon shows is known by its path. */
+export function backingKeyOf(fd: number): FileKey {
+  const path = calling("readlink", `fd ${fd}`, () => readlinkSync(`/proc/self/fd/${fd}`));
+  return isExportPath(path) ? toExportKey(path) : fileKeyOf(fd);
+}
+
+/** By which the device of a file is found that a storage daemon shows at this path, also when the daemon is dead. */
+export function toExportKey(path: string): FileKey {
+  return path as FileKey;
+}
+
 /** The loop device of a file; undefined when it has none. Throws DAMAGED when it has two, which destroys data. */
 export function findLoopDevice(file: FileKey): LoopDevice | undefined {
   const devices = listLoopDevices().filter((device) => device.file === file);
@@ -58,7 +70,7 @@ export function findLoopDevice(file: FileKey): LoopDevice | undefined {
 }
 
 /** The path that the kernel shows for the image of a device, with " (deleted)" after it when it was removed; undefined when the device is gone. */
-export function readBackingPath(device: LoopDevice): string | undefined {
+export function readBackingPath(device: Pick<LoopDevice, "path">): string | undefined {
   const path = `/sys/block/${device.path.slice("/dev/".length)}/loop/backing_file`;
   return unlessErrno(["ENOENT", "ENXIO"], () =>
     calling("read", path, () => readFileSync(path, "utf8")),
@@ -117,24 +129,41 @@ function readLoopDevice(path: string): LoopDevice | undefined {
   const fd = unlessErrno(["ENXIO", "ENOENT"], () => openDevice(path, constants.O_RDONLY));
   if (fd === undefined) return undefined;
   try {
-    return unlessErrno(["ENXIO"], () => describeDevice(path, fd));
+    // The daemon of a file that is no longer where it was shown may be dead: nobody looks for such a device.
+    return unlessErrno(["ENXIO", "ENOTCONN", "ECONNABORTED"], () => describeDevice(path, fd));
   } finally {
     closeFd(fd);
   }
 }
 
 function describeDevice(path: string, fd: number): LoopDevice {
-  const info = readInfo(path, fd);
   const name = path.slice("/dev/".length);
+  const backing = readBackingPath({ path });
+  const number = readSysfs(name, "dev");
+  const device = { path, number, diskseq: readDiskseq(name) };
+  // The ioctl would ask the storage daemon, which may be dead or stopped.
+  if (backing !== undefined && isExportPath(backing)) {
+    const [readOnly, autoclear] = [readSysfs(name, "ro") === "1", readSysfs(name, "loop/autoclear") === "1"];
+    return { ...device, file: toExportKey(backing), readOnly, autoclear };
+  }
+  const info = readInfo(path, fd);
   const flags = info.readUInt32LE(52);
   return {
-    path,
-    number: readFileSync(`/sys/block/${name}/dev`, "utf8").trim(),
+    ...device,
     file: toFileKey(info.readBigUInt64LE(0), info.readBigUInt64LE(8)),
     readOnly: (flags & FLAG.readOnly) !== 0,
     autoclear: (flags & FLAG.autoclear) !== 0,
-    diskseq: readDiskseq(name),
   };
+}
+
+/** What sysfs says of a device. Throws ENXIO when it has no backing file any more. */
+function readSysfs(name: string, attribute: string): string {
+  const path = `/sys/block/${name}/${attribute}`;
+  try {
+    return calling("read", path, () => readFileSync(path, "utf8")).trim();
+  } catch (thrown) {
+    throw hasErrno(thrown, "ENOENT") ? systemError("read", path, "ENXIO", thrown) : thrown;
+  }
 }
 
 /** Since Linux 5.15; before that the device number has to do. */
@@ -201,7 +230,10 @@ function makeConfig(path: string, fileFd: number, readOnly: boolean): Buffer {
   // Unsaid, the kernel takes what direct I/O on this file allows: 512 for one image, 4096 for its clone on XFS, and what
   // is inside no longer fits. Where 512 is too fine for direct I/O, the kernel falls back to buffered I/O.
   config.writeUInt32LE(SECTOR_BYTES, 4);
-  config.writeUInt32LE(FLAG.autoclear | FLAG.directIo | (readOnly ? FLAG.readOnly : 0), infoOffset + 52);
+  // QEMU before 10.1 mixes up writes to an export that it gets at the same time, as direct I/O sends them: buffered ones
+  // come one after another, under the lock of the inode.
+  const directIo = isExportPath(path) ? 0 : FLAG.directIo;
+  config.writeUInt32LE(FLAG.autoclear | directIo | (readOnly ? FLAG.readOnly : 0), infoOffset + 52);
   Buffer.from(path).copy(config, infoOffset + 56, 0, 63);
   return config;
 }

@@ -11,6 +11,20 @@ export function runDirectoryOf(...names: readonly string[]): string {
   return [process.env.MOSAIC_RUN_DIR ?? RUN_DIRECTORY, ...names].join("/");
 }
 
+/** The name of the file in which a storage daemon shows the content of an image. */
+export const EXPORT_NAME = "raw";
+
+/** The directories below /run in which the storage daemons of a storage show images, each with the id of its volume. */
+export function exportsDirectoryOf(identity: string): string {
+  return runDirectoryOf(identity, "export");
+}
+
+/** Whether a path is where a storage daemon shows an image. */
+export function isExportPath(path: string): boolean {
+  const top = `${runDirectoryOf()}/`;
+  return path.startsWith(top) && /^[^/]+\/export\/[^/]+\/raw$/.test(path.slice(top.length));
+}
+
 /** Makes a directory below /run and those above it. Throws DAMAGED where one is not root's alone. */
 export function makeRunDirectory(path: string): void {
   const top = runDirectoryOf();

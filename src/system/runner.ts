@@ -25,6 +25,8 @@ const PACKAGES = {
   dmsetup: { tools: ["dmsetup"], version: ["dmsetup", "version"] },
   findutils: { tools: ["find"], version: ["find", "--version"] },
   "thin-provisioning-tools": { tools: ["thin_check", "thin_ls"], version: ["thin_check", "-V"] },
+  "qemu-system-common": { tools: ["qemu-storage-daemon"], version: ["qemu-storage-daemon", "--version"] },
+  "qemu-utils": { tools: ["qemu-img"], version: ["qemu-img", "--version"] },
   "util-linux": { tools: ["blkid", "flock", "fsfreeze"], version: ["flock", "--version"] },
   xfsprogs: { tools: ["mkfs.xfs", "xfs_admin", "xfs_db", "xfs_logprint"], version: ["mkfs.xfs", "-V"] },
 } as const;

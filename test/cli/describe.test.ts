@@ -56,6 +56,7 @@ const DETAILS: VolumeDetails = {
   virtualBytes: 512 * 1024 ** 2,
   allocatedBytes: 1536,
   exclusiveBytes: null,
+  image: null,
   inside: { sizeBytes: 2048, usedBytes: 1024 },
   holders: [{ kind: "process", pid: 7, command: "qemu", path: "/srv/images/w/eb" }],
 };
@@ -99,6 +100,7 @@ test("all about a volume is one line for each thing, and no text forges one", ()
       "allocated: 1.5K (1536)",
       "exclusive: -",
       "inside: 2K (2048), 1K (1024) used",
+      "image: -",
       "attached: -",
       "mounted: /srv/a\\x0aforged: line",
       'holders: open in process 7 (qemu): "/srv/images/w/eb"',

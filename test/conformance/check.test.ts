@@ -2,7 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openMosaic } from "../../src/index.ts";
-import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, describeOnBed, hasImages, run } from "../support/beds.ts";
 import {
   adopt,
   checkAndRepair,
@@ -173,7 +173,7 @@ function listWays(names: readonly string[]): string[] {
 function mountBelow(bed: Bed): void {
   const [simple = "", other = "", again = ""] = ["simple", "other", "again"].map((name) => {
     const path = join(bed.location, "p", name);
-    if (bed.row.backend === "loop" && name === "again") writeFileSync(path, "");
+    if (hasImages(bed.row) && name === "again") writeFileSync(path, "");
     else mkdirSync(path);
     return path;
   });

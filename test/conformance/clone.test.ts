@@ -9,6 +9,7 @@ import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
 import { listBedDevices } from "../support/devices.ts";
 import { expectError } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
+import { rawImageOf } from "../support/rawimage.ts";
 import { snapshotTree } from "../support/snapshot.ts";
 
 // What clone must do where the backend has it, and that it is absent elsewhere.
@@ -110,7 +111,7 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
       for (const name of ["one", "two"]) {
         await mosaic.cloneVolume("old", name);
         const uuids = [await probeFilesystem(directSteps, readPath(bed, "old", first))];
-        const image = bed.isPool ? await mosaic.attachVolume(name) : join(bed.location, name);
+        const image = bed.isPool ? await mosaic.attachVolume(name) : rawImageOf(bed, name);
         run(
           ...CHECKERS[filesystem].filter((word) => !(bed.isPool && filesystem === "xfs" && word === "-f")),
           image,
@@ -154,10 +155,10 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
     await mosaic.unmountVolume("old", mountPoint);
     run("mv", join(bed.location, "cut"), join(bed.location, "old"));
     run("setfattr", "-n", "trusted.mosaic.volume", "-v", record, join(bed.location, "old"));
-    const before = await probeFilesystem(directSteps, join(bed.location, "old"));
+    const before = await probeFilesystem(directSteps, rawImageOf(bed, "old"));
     await mosaic.cloneVolume("old", "new");
-    expect((await probeFilesystem(directSteps, join(bed.location, "new")))?.uuid).not.toBe(before?.uuid);
-    run(...(CHECKERS[filesystem] as [string, ...string[]]), join(bed.location, "new"));
+    expect((await probeFilesystem(directSteps, rawImageOf(bed, "new")))?.uuid).not.toBe(before?.uuid);
+    run(...(CHECKERS[filesystem] as [string, ...string[]]), rawImageOf(bed, "new"));
     await mosaic.mountVolume("new", mountPoint);
     expect(readFileSync(join(mountPoint, "synced"), "utf8")).toBe("in the log");
     await mosaic.unmountVolume("new", mountPoint);
@@ -198,6 +199,6 @@ function expectSubvolumeRules(bed: Bed): void {
 
 /** What a mounted volume can be read from: its image or its device. */
 function readPath(bed: Bed, name: string, mountPoint: string): string {
-  if (!bed.isPool) return join(bed.location, name);
+  if (!bed.isPool) return rawImageOf(bed, name);
   return run("findmnt", "-n", "-o", "SOURCE", mountPoint).trim();
 }

@@ -1,17 +1,9 @@
 import { afterEach, expect, test } from "bun:test";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Holder, openMosaic } from "../../src/index.ts";
 import { readOwnMounts } from "../../src/system/mounts.ts";
-import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, daemonsBelow, describeOnBed, run } from "../support/beds.ts";
 import { listBedDevices } from "../support/devices.ts";
 import { expectError } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
@@ -259,7 +251,7 @@ for (const row of ALL_BEDS) {
           mosaic.createVolume("web", { kind: "disk", sizeBytes: 1000001 }),
         );
         await mosaic.createVolume("web", FS);
-        if (row.backend === "loop") expect(statSync(join(bed.location, "web")).size).toBe(SIZE);
+        expect((await mosaic.statVolume("web")).virtualBytes).toBe(SIZE);
         expect(notes).toEqual([]);
       } else {
         await expectError("UNSUPPORTED", () => mosaic.createVolume("web", { kind: "disk", sizeBytes: SIZE }));
@@ -301,6 +293,7 @@ function expectEmpty(bed: Bed): void {
   expect(readdirSync(bed.location).filter((name) => name !== "found")).toEqual([]);
   expect(listBedDevices(bed)).toEqual([]);
   expect(mountsBelow(bed.directory)).toEqual(bed.isPool ? [] : [bed.location]);
+  expect(daemonsBelow(bed.location)).toEqual([]);
 }
 
 function expectReadOnly(mountPoint: string): void {

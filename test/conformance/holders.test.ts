@@ -3,7 +3,7 @@ import { readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { openMosaic } from "../../src/index.ts";
 import { Holders } from "../e2e/holders.ts";
-import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, daemonsBelow, describeOnBed, hasImages, run } from "../support/beds.ts";
 import { until } from "../support/expect.ts";
 import { makeFilled } from "../support/filled.ts";
 import { clearBed } from "../support/foreign.ts";
@@ -54,8 +54,9 @@ async function compareHolders(bed: Bed, processes: Holders): Promise<void> {
     },
   ]);
   const devices = holders.flatMap((holder) => (holder.kind === "device" ? [holder.device] : []));
-  const listed = run("losetup", "-n", "-O", "NAME", "-j", path).split("\n").filter(Boolean);
-  expect(devices).toEqual(backend === "loop" ? listed : []);
+  const shown = backend === "qcow2" ? (daemonsBelow(bed.location)[0]?.path ?? "") : path;
+  const listed = run("losetup", "-n", "-O", "NAME", "-j", shown).split("\n").filter(Boolean);
+  expect(devices).toEqual(hasImages(bed.row) ? listed : []);
   expect(holders).toHaveLength(mounts.length + opened.length + devices.length);
 }
 

@@ -63,7 +63,10 @@ async function killCreates(bed: Bed): Promise<void> {
     // A kill after the volume is published leaves it, and at last nothing but it.
     const leftovers = findings.filter(({ code }) => code === "leftover");
     const needless = findings.filter(({ code }) => code === "needless-parent");
-    expect({ at, others: findings.length - leftovers.length - needless.length }).toEqual({ at, others: 0 });
+    const daemons = findings.filter(({ code }) => code === "stale-daemon");
+    expect(daemons.length).toBeLessThanOrEqual(bed.row.backend === "qcow2" ? 1 : 0);
+    const others = findings.length - leftovers.length - needless.length - daemons.length;
+    expect({ at, others }).toEqual({ at, others: 0 });
     for (const finding of leftovers) {
       expect(finding).toMatchObject({ ...LEFTOVER, isRepairable: true });
       subjects.add(finding.subject.replace(/[0-9a-f-]{36}/, "ID"));

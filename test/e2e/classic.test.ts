@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ALL_BEDS, type Bed, describeOnBed } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, describeOnBed, hasImages } from "../support/beds.ts";
 import { clearBed } from "../support/foreign.ts";
 import { MOCTL, succeed } from "./moctl.ts";
 import { runProgram } from "./program.ts";
@@ -22,7 +22,7 @@ for (const row of ALL_BEDS) {
     if (row.filesystem !== "ext4") test("the clone scenario", () => play(bed, "clone"));
     test("a volume is where the map says", () => {
       const config = writeClassicConfig(bed);
-      succeed(config, "new", "fs", "test_volume", ...(row.backend === "loop" ? ["16m"] : []));
+      succeed(config, "new", "fs", "test_volume", ...(hasImages(row) ? ["16m"] : []));
       expect(existsSync(join(bed.location, MAPS[row.backend]?.keeps ?? "?"))).toBe(true);
       succeed(config, "drop", "test_volume");
     });

@@ -1,7 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ALL_BEDS, type BedRow, makeTestDirectory, removeTestDirectory, run } from "../support/beds.ts";
+import {
+  ALL_BEDS,
+  type BedRow,
+  hasImages,
+  makeTestDirectory,
+  removeTestDirectory,
+  run,
+} from "../support/beds.ts";
 import { succeed, succeedJson } from "./moctl.ts";
 
 // Power loss right after an answer: a copy of the disk below the location, taken at that moment, has what was answered.
@@ -58,7 +65,7 @@ function mountDisk(row: BedRow, directory: string): void {
 
 function live(row: BedRow, directory: string, moments: Moment[]): void {
   const config = writeConfig(row, directory, "location");
-  const size = row.backend === "loop" ? ["16m"] : [];
+  const size = hasImages(row) ? ["16m"] : [];
   const names = new Set<string>();
   const keep = (what: string) => {
     const disk = join(directory, `disk-${what.replace(" ", "-")}`);
@@ -116,7 +123,7 @@ function lookInto(row: BedRow, directory: string, moment: Moment): void {
       writeFileSync(join(mountPoint, "data"), "text");
       succeed(config, "umount", name, mountPoint);
     }
-    succeed(config, "create", "fs", "next", ...(row.backend === "loop" ? ["16m"] : []));
+    succeed(config, "create", "fs", "next", ...(hasImages(row) ? ["16m"] : []));
   } finally {
     run("umount", copy);
   }

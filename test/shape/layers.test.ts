@@ -32,10 +32,11 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   system: ["base"],
   filesystems: ["base", "system"],
   location: ["base", "system"],
-  backends: ["base", "system", "filesystems", "location"],
-  api: ["base", "system", "filesystems", "location", "backends"],
-  cli: ["base", "system", "filesystems", "location", "backends", "api"],
-  rpc: ["base", "system", "filesystems", "location", "backends", "api"],
+  images: ["base", "system", "filesystems", "location"],
+  backends: ["base", "system", "filesystems", "location", "images"],
+  api: ["base", "system", "filesystems", "location", "images", "backends"],
+  cli: ["base", "system", "filesystems", "location", "images", "backends", "api"],
+  rpc: ["base", "system", "filesystems", "location", "images", "backends", "api"],
 };
 
 const layerOf = (path: string) => (path.includes("/") ? (path.split("/")[0] ?? "") : "top");
@@ -52,7 +53,18 @@ test("all of the source was seen", () => {
   expect(FILES.length).toBeGreaterThan(45);
   expect(FILES.flatMap(importsOf).length).toBeGreaterThan(150);
   const layers = new Set(FILES.map(({ path }) => layerOf(path)));
-  for (const layer of ["base", "system", "filesystems", "location", "backends", "api", "cli", "rpc", "top"])
+  for (const layer of [
+    "base",
+    "system",
+    "filesystems",
+    "location",
+    "images",
+    "backends",
+    "api",
+    "cli",
+    "rpc",
+    "top",
+  ])
     expect(layers).toContain(layer);
   const known = new Set(FILES.map(({ path }) => path));
   expect(FILES.flatMap(importsOf).filter((path) => !known.has(path))).toEqual([]);

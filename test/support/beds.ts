@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, describe } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Feature } from "../../src/api/results.ts";
 import type { BackendName } from "../../src/backends/registry.ts";
 import { findMappedDevice, listMappedUsers } from "../../src/system/devicemapper.ts";
 import { closeFd, openDirectory } from "../../src/system/files.ts";
 import { ioctl } from "../../src/system/libc.ts";
 import { listLoopDevices } from "../../src/system/loop.ts";
-import { readOwnMounts } from "../../src/system/mounts.ts";
+import { listProcesses, readOwnMounts } from "../../src/system/mounts.ts";
 
 // A bed is a place to test one backend on: a real filesystem on a loop device, made for one test file.
 
@@ -63,6 +63,9 @@ export const BEDS = {
     { name: "loop on xfs", backend: "loop", filesystem: "xfs", features: ["clone", "bdev", "volsize"] },
     { name: "loop on btrfs", backend: "loop", filesystem: "btrfs", features: ["clone", "bdev", "volsize"] },
   ],
+  qcow2: [
+    { name: "qcow2 on xfs", backend: "qcow2", filesystem: "xfs", features: ["clone", "bdev", "volsize"] },
+  ],
   btrfs: [
     { name: "btrfs", backend: "btrfs", filesystem: "btrfs", features: ["clone"] },
     {
@@ -98,6 +101,11 @@ export const ALL_BEDS = rows.filter(isOfThisRun);
 
 function isOfThisRun({ tier }: BedRow): boolean {
   return tier === process.env.MOSAIC_TIER;
+}
+
+/** Whether the volumes of a bed are images, which need a size. */
+export function hasImages(row: BedRow): boolean {
+  return row.backend === "loop" || row.backend === "qcow2";
 }
 
 /** A bed that stands. */
@@ -234,8 +242,40 @@ export function removeTestDirectory(path: string): void {
   live.delete(path);
 }
 
+/** The storage daemons that have images below a directory open, each with the file that it shows. */
+export function daemonsBelow(directory: string): { readonly pid: number; readonly path: string }[] {
+  return listProcesses().flatMap((pid) => {
+    const argv = readArguments(pid);
+    if (!argv[0]?.endsWith("qemu-storage-daemon")) return [];
+    if (!argv.some((word) => word.includes(`"filename":"${directory}/`))) return [];
+    const path = /"mountpoint":"([^"]+)"/.exec(argv.join(" "))?.[1] ?? "";
+    return [{ pid, path }];
+  });
+}
+
+/** Ends the storage daemons of images below a directory, whoever needs them. */
+export function endDaemonsBelow(directory: string): void {
+  for (const { pid, path } of daemonsBelow(directory)) {
+    process.kill(pid, "SIGCONT");
+    process.kill(pid, "SIGTERM");
+    for (let attempt = 0; attempt < 200 && readArguments(pid)[0]; attempt++) Bun.sleepSync(20);
+    if (readArguments(pid)[0]) process.kill(pid, "SIGKILL");
+    Bun.spawnSync(["umount", path], { timeout: 20_000, stderr: "ignore" });
+    rmSync(dirname(path), { recursive: true, force: true });
+  }
+}
+
+function readArguments(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch {
+    return [];
+  }
+}
+
 /** True when nothing below the directory is mounted or attached any more. */
 function release(path: string): boolean {
+  const shown = daemonsBelow(path).map((daemon) => daemon.path);
   const mounts = readOwnMounts().filter((mount) => mount.mountPoint.startsWith(`${path}/`));
   for (const { mountPoint } of mounts.reverse()) {
     // A filesystem that is unmounted frozen stays for ever, out of reach.
@@ -245,10 +285,12 @@ function release(path: string): boolean {
   removeMapped(basename(path));
   const devices = listLoopDevices().filter((device) => {
     const file = Bun.spawnSync(["losetup", "-n", "-O", "BACK-FILE", device.path], { timeout: 20_000 }).stdout;
-    return file.toString().trim().startsWith(`${path}/`);
+    const backing = file.toString().trim();
+    return backing.startsWith(`${path}/`) || shown.includes(backing);
   });
   for (const device of devices)
     Bun.spawnSync(["losetup", "-d", device.path], { timeout: 20_000, stderr: "ignore" });
+  endDaemonsBelow(path);
   return mounts.length === 0 && devices.length === 0 && !findMappedDevice({ name: basename(path) });
 }
 

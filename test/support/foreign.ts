@@ -4,7 +4,7 @@ import { listObjects } from "../../src/backends/dmthin/objects.ts";
 import { isSubvolume } from "../../src/system/btrfs.ts";
 import { findMappedDevice, listMappedUsers } from "../../src/system/devicemapper.ts";
 import { readOwnMounts } from "../../src/system/mounts.ts";
-import { type Bed, dmsetup, run } from "./beds.ts";
+import { type Bed, dmsetup, endDaemonsBelow, hasImages, run } from "./beds.ts";
 import { loopImagesBelow } from "./snapshot.ts";
 
 // What a test does behind mosaic's back, by the kernel's own tools.
@@ -15,11 +15,16 @@ export function makeForeign(bed: Bed, name: string, sizeBytes = 16 * 1024 ** 2):
   mkdirSync(dirname(path), { recursive: true });
   if (bed.row.backend === "plain") mkdirSync(path);
   if (bed.row.backend === "btrfs") run("btrfs", "-q", "subvolume", "create", path);
-  if (bed.row.backend === "loop") {
+  if (hasImages(bed.row)) {
     run("truncate", "-s", String(sizeBytes), path);
     run("mkfs.ext4", "-q", path);
   }
   if (bed.isPool) makeForeignThin(bed, path, sizeBytes);
+  if (bed.row.backend === "qcow2") {
+    run("mv", path, `${path}.raw`);
+    run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", `${path}.raw`, path);
+    run("rm", `${path}.raw`);
+  }
   return path;
 }
 
@@ -52,6 +57,7 @@ export function clearBed(bed: Bed): void {
     const device = run("losetup", "-n", "-O", "NAME", "-j", image).trim();
     if (device !== "") run("losetup", "-d", device);
   }
+  endDaemonsBelow(bed.location);
   for (const name of readdirSync(bed.location))
     removeObject(join(bed.location, name), bed.row.filesystem === "btrfs");
 }

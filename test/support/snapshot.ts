@@ -5,7 +5,7 @@ import { findStatus } from "../../src/system/files.ts";
 import { getAttribute } from "../../src/system/libc.ts";
 import { listLoopDevices } from "../../src/system/loop.ts";
 import { readOwnMounts } from "../../src/system/mounts.ts";
-import { run } from "./beds.ts";
+import { daemonsBelow, run } from "./beds.ts";
 
 /** Everything below a directory that a test may compare: names, modes, inodes, sizes, records and marks, small contents. */
 export function snapshotTree(directory: string): Record<string, string> {
@@ -21,11 +21,12 @@ export function snapshotTree(directory: string): Record<string, string> {
   return found;
 }
 
-/** The loop devices whose image lies below a directory, by the paths of the images. */
+/** The loop devices whose image lies below a directory, by the paths of the images, or of the files that storage daemons show. */
 export function loopImagesBelow(directory: string): string[] {
+  const shown = daemonsBelow(directory).map(({ path }) => path);
   return listLoopDevices()
     .map((device) => run("losetup", "-n", "-O", "BACK-FILE", device.path).trim())
-    .filter((path) => path.startsWith(`${directory}/`));
+    .filter((path) => path.startsWith(`${directory}/`) || shown.includes(path));
 }
 
 /** The mount points below a directory. */

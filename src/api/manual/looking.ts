@@ -83,7 +83,8 @@ export const INFO: readonly [Use, Use] = [
         "created: 2026-11-27T12:00:00.000Z",
         "stored: web",
       ],
-      "asked is the size asked for; virtual what its users see as its size, - when nothing limits it; allocated what it takes of the location, shared data included; exclusive what a drop would free, - when it cannot be told; inside the size of the filesystem in it and what is used of that, - for a disk, for a directory, and where it cannot be told; stored where it lies below the location.",
+      "asked is the size asked for; virtual what its users see as its size, - when nothing limits it; allocated what it takes of the location, shared data included; exclusive what a drop would free, - when it cannot be told; inside the size of the filesystem in it and what is used of that, - for a disk, for a directory, and where it cannot be told; stored where it lies below the location; image its format and the files that it is made of, its own first.",
+      "With --json, image.blockdev is what a QEMU that opens the image itself takes for --blockdev, with the whole chain: add a node-name. It must not open it while the volume is attached or mounted here; while it has it open, moctl says BUSY.",
     ],
     answer: {
       id: "5679ca1b-7670-41a3-b950-8a970aa01577",
@@ -105,6 +106,11 @@ export const INFO: readonly [Use, Use] = [
       exclusiveBytes: 90112,
       inside: null,
       holders: [],
+      image: {
+        format: "raw",
+        chain: ["/srv/images/web"],
+        blockdev: { driver: "raw", file: { driver: "file", filename: "/srv/images/web" } },
+      },
     },
     errors: { NOT_FOUND: "no such volume." },
   },

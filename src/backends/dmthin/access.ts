@@ -75,7 +75,7 @@ export async function openVolumeDevice(
   if (existing) return { ...sessionOf(volume), device: existing };
   if (!steps.planning) requireSound(pool);
   const opened = await openThinDevice(steps, pool, thinId, sizeBytes, readOnly, [fd]);
-  const close = () => {
+  const close = async () => {
     opened.close();
     volume.close();
   };
@@ -91,7 +91,7 @@ export function requireSizeOf({ name, sizeBytes }: VolumeRecord): number {
 function sessionOf(volume: ThinVolume): Omit<OpenBlockVolume, "device"> {
   return {
     record: volume.record,
-    close: volume.close,
+    close: async () => volume.close(),
     settle: async () => void (await settleDevice(volume.pool, volume.thinId)),
   };
 }

@@ -44,7 +44,7 @@ export function blockMetadata(store: ThinStore, filesystem: FilesystemName): Blo
         const settle = async () => void (await settleDevice(volume.pool, ID));
         return {
           record: volume.record,
-          close: volume.close,
+          close: async () => volume.close(),
           settle,
           device: device && toBlockDevice(device),
         };

@@ -1,25 +1,26 @@
 import { fstatSync, statfsSync } from "node:fs";
 import { MosaicError, quote } from "../../base/errors.ts";
 import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
+import { checkImages } from "../../images/check.ts";
+import { blockAccess } from "../../images/devices.ts";
+import { findFileUsers, findImageHolders, surveyImages } from "../../images/holders.ts";
+import type { ImageStore } from "../../images/images.ts";
+import { rawImages } from "../../images/raw.ts";
+import { resizeImage } from "../../images/resize.ts";
+import { statImage } from "../../images/stat.ts";
 import { adoptVolume, publishVolume } from "../../location/changes.ts";
 import { locationMembers } from "../../location/core.ts";
 import type { Form } from "../../location/form.ts";
 import { type Location, openLocation } from "../../location/location.ts";
 import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
-import type { Store } from "../../location/store.ts";
 import { probeFilesystem } from "../../system/blkid.ts";
 import { calling } from "../../system/errno.ts";
-import { closeFd, findStatus, makeSparseFile, removeFile } from "../../system/files.ts";
+import { closeFd, fileKeyOf, findStatus, makeSparseFile, removeFile } from "../../system/files.ts";
 import { canShareBlocks } from "../../system/reflink.ts";
 import type { Steps } from "../../system/steps.ts";
 import type { Backend, BackendContext } from "../backend.ts";
-import { checkImages } from "./check.ts";
 import { cloneImage } from "./clone.ts";
-import { blockAccess } from "./devices.ts";
-import { findImageHolders, surveyImages } from "./holders.ts";
-import { resizeImage } from "./resize.ts";
-import { statImage } from "./stat.ts";
 
 const SIZE_STEP_BYTES = 4096;
 /** The ftruncate of Bun 1.4 takes less than this. */
@@ -28,7 +29,8 @@ const TRUNCATE_MAX_BYTES = 2 ** 52;
 /** Volumes are raw sparse image files; clones share their blocks where the filesystem below can do that. */
 export function openLoop(context: BackendContext): Backend {
   const location = openLocation(context.location, context);
-  const store: Store = { ...context, location, form: imageForm };
+  const images = rawImages(context.steps, location);
+  const store: ImageStore = { ...context, location, form: imageForm, images };
   return {
     ...locationMembers(store),
     limits: {
@@ -44,7 +46,7 @@ export function openLoop(context: BackendContext): Backend {
       publishVolume(store, record, (operation) => createImage(context.steps, record, operation)),
     adopt: (record) =>
       adoptVolume(store, record, (path, fd) => examineImage(context.steps, record, path, fd)),
-    survey: () => surveyImages(location),
+    survey: () => surveyImages(images),
     stat: (address) => statImage(store, address),
     check: () => checkImages(store),
     block: blockAccess(store),
@@ -63,7 +65,7 @@ const imageForm: Form = {
     if (!isWholeSectors(Number(findStatus(path)?.size ?? 0))) return undefined;
     return (await isOneFilesystem(steps, path)) ? "fs" : "disk";
   },
-  holders: findImageHolders,
+  holders: (path, fd) => findImageHolders(fileKeyOf(fd), () => findFileUsers(path, fd)),
   remove: (steps, path) => removeFile(steps, path),
 };
 

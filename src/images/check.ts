@@ -1,21 +1,21 @@
-import { quote } from "../../base/errors.ts";
-import { checkLocation } from "../../location/check.ts";
-import type { Finding } from "../../location/finding.ts";
-import { isLockedPath } from "../../location/locks.ts";
-import type { VolumeRecord } from "../../location/record.ts";
-import type { Store } from "../../location/store.ts";
-import { listVolumes } from "../../location/volumes.ts";
-import { findStatus, toFileKey } from "../../system/files.ts";
-import { describeHolder, findDeviceMounts } from "../../system/holders.ts";
-import { type LoopDevice, listLoopDevices, readBackingPath } from "../../system/loop.ts";
-import { isFrozen } from "../../system/mounting.ts";
-import { isAtOrBelow, type Mount, pathFromHere, readAllMounts } from "../../system/mounts.ts";
-import { shellQuote } from "../../system/steps.ts";
+import { MosaicError, quote } from "../base/errors.ts";
+import { checkLocation } from "../location/check.ts";
+import type { Finding } from "../location/finding.ts";
+import { isLockedPath } from "../location/locks.ts";
+import type { VolumeRecord } from "../location/record.ts";
+import { listVolumes, openVolume } from "../location/volumes.ts";
+import { findStatus, toFileKey } from "../system/files.ts";
+import { describeHolder, findDeviceMounts } from "../system/holders.ts";
+import { type LoopDevice, listLoopDevices, readBackingPath } from "../system/loop.ts";
+import { isFrozen } from "../system/mounting.ts";
+import { isAtOrBelow, type Mount, pathFromHere, readAllMounts } from "../system/mounts.ts";
+import { shellQuote } from "../system/steps.ts";
 import { findLastingHolders } from "./holders.ts";
+import type { ImageStore } from "./images.ts";
 import { resizeImage } from "./resize.ts";
 
 /** What is wrong with the images of a location and with their devices, beside what can be wrong in every location. */
-export async function* checkImages(store: Store): AsyncGenerator<Finding> {
+export async function* checkImages(store: ImageStore): AsyncGenerator<Finding> {
   yield* checkLocation(store);
   const devices = listLoopDevices();
   for (const device of devices) yield* checkBackingFile(store, device);
@@ -25,7 +25,7 @@ export async function* checkImages(store: Store): AsyncGenerator<Finding> {
 }
 
 /** A device whose image was removed or replaced goes on with the old one, which nobody can reach by its name. */
-async function* checkBackingFile(store: Store, device: LoopDevice): AsyncGenerator<Finding> {
+async function* checkBackingFile(store: ImageStore, device: LoopDevice): AsyncGenerator<Finding> {
   const path = readBackingPath(device)?.replace(/ \(deleted\)$/, "");
   if (path === undefined || !isAtOrBelow(path, store.location.path)) return;
   const status = findStatus(path);
@@ -45,7 +45,7 @@ async function* checkBackingFile(store: Store, device: LoopDevice): AsyncGenerat
 }
 
 async function* checkImage(
-  store: Store,
+  store: ImageStore,
   record: VolumeRecord,
   devices: readonly LoopDevice[],
   mounts: readonly Mount[],
@@ -54,14 +54,28 @@ async function* checkImage(
   const status = findStatus(path);
   // A command that is at work on it makes devices, freezes and thaws.
   if (!status || isLockedPath(path)) return;
-  yield* checkSize(store, record, Number(status.size));
-  const own = devices.filter((device) => device.file === toFileKey(status.dev, status.ino));
+  const key = store.images.keyAt(record);
+  const own = devices.filter((device) => device.file === key);
   if (own.length > 1) yield describeTwoDevices(record, own);
+  yield* checkSize(store, record);
   for (const device of own)
     yield* checkDevice(record, device, findDeviceMounts(device.path, device.number, mounts));
 }
 
-function* checkSize(store: Store, record: VolumeRecord, sizeBytes: number): Generator<Finding> {
+function* checkSize(store: ImageStore, record: VolumeRecord): Generator<Finding> {
+  let sizeBytes: number;
+  try {
+    const volume = openVolume(store, record);
+    try {
+      sizeBytes = store.images.sizeOf(volume);
+    } finally {
+      volume.close();
+    }
+  } catch (thrown) {
+    if (!(thrown instanceof MosaicError)) throw thrown;
+    yield { code: "image", severity: "problem", subject: record.name, message: thrown.message };
+    return;
+  }
   if (record.sizeBytes === sizeBytes) return;
   yield {
     code: "size-differs",

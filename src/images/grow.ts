@@ -1,39 +1,41 @@
-import { constants, fstatSync, openSync } from "node:fs";
-import { MosaicError } from "../../base/errors.ts";
-import type { Filesystem } from "../../filesystems/filesystem.ts";
-import { growMounted } from "../../filesystems/growth.ts";
-import { whileDeviceMounted, whileMounted } from "../../filesystems/whilemounted.ts";
-import { requireUnheld } from "../../location/changes.ts";
-import { Deferred } from "../../location/deferred.ts";
-import type { Store } from "../../location/store.ts";
-import type { LockedVolume } from "../../location/volumes.ts";
-import { calling } from "../../system/errno.ts";
-import { closeFd, setFileSize } from "../../system/files.ts";
-import { findDeviceMounts, type Holder } from "../../system/holders.ts";
-import { type LoopDevice, updateCapacity } from "../../system/loop.ts";
-import { isFrozen } from "../../system/mounting.ts";
-import type { Steps } from "../../system/steps.ts";
-import { findImageHolders, settleDevice } from "./holders.ts";
+import { MosaicError } from "../base/errors.ts";
+import type { Filesystem } from "../filesystems/filesystem.ts";
+import { growMounted } from "../filesystems/growth.ts";
+import { whileDeviceMounted, whileMounted } from "../filesystems/whilemounted.ts";
+import { requireUnheld } from "../location/changes.ts";
+import { Deferred } from "../location/deferred.ts";
+import type { LockedVolume } from "../location/volumes.ts";
+import { setFileSize } from "../system/files.ts";
+import { findDeviceMounts, type Holder } from "../system/holders.ts";
+import { type LoopDevice, updateCapacity } from "../system/loop.ts";
+import { isFrozen } from "../system/mounting.ts";
+import type { Steps } from "../system/steps.ts";
+import { settleDevice } from "./holders.ts";
+import type { ImageStore, RawFile } from "./images.ts";
 
 /**
  * Grows an image where it is, also in use: the file, then its device, then the filesystem, each only as far as it has not
  * come yet. False when the filesystem cannot grow in this way, and nothing uses the image: then it is as it was.
  */
 export async function growImage(
-  store: Store,
+  store: ImageStore,
   volume: LockedVolume,
   filesystem: Filesystem | undefined,
   sizeBytes: number,
 ): Promise<boolean> {
-  const { steps } = store;
-  const device = await settleDevice(volume.fd);
-  if (filesystem) await requireGrowable(volume, device);
-  const isDone = volume.record.sizeBytes === sizeBytes && readSize(volume) === sizeBytes;
+  const { steps, images } = store;
+  const device = await settleDevice(images.keyOf(volume));
+  if (filesystem || !images.isRaw) await requireGrowable(store, volume, device, filesystem !== undefined);
+  const raw = await images.open(volume, false);
+  await using closing = new Deferred();
+  closing.defer(() => closeRaw(store, volume, raw, device));
+  const size = images.sizeOf(volume);
+  const isDone = volume.record.sizeBytes === sizeBytes && size === sizeBytes;
   await using undo = new Deferred();
-  await growFile(steps, volume, device, sizeBytes, undo);
+  await growFile(steps, raw, size, device, sizeBytes, undo);
   if (device) await updateCapacity(steps, device, sizeBytes);
   try {
-    if (filesystem) await growInside(steps, volume, filesystem, device, sizeBytes, undo);
+    if (filesystem) await growInside(steps, raw, filesystem, device, sizeBytes, undo);
   } catch (thrown) {
     if (!isDenied(thrown)) throw thrown;
     if (!device && filesystem?.resizeCopy) return false;
@@ -48,12 +50,14 @@ export async function growImage(
 
 /** Growing the filesystem means mounting it: not where somebody has the device or the image for himself. */
 async function requireGrowable(
+  { form }: ImageStore,
   { record, path, fd }: LockedVolume,
   device: LoopDevice | undefined,
+  isInside: boolean,
 ): Promise<void> {
   const mounts = device ? findDeviceMounts(device.path, device.number) : [];
-  if (mounts.length === 0) {
-    const holders = await findImageHolders(path, fd);
+  if (mounts.length === 0 && (isInside || !device)) {
+    const holders = await form.holders(path, fd);
     const isOwn = (holder: Holder) => holder.kind === "device" && holder.device === device?.path;
     requireUnheld(
       record,
@@ -68,24 +72,26 @@ async function requireGrowable(
   throw new MosaicError("BUSY", why, { name: record.name, device: device.path });
 }
 
+async function closeRaw(
+  { images, steps }: ImageStore,
+  volume: LockedVolume,
+  raw: RawFile,
+  device: LoopDevice | undefined,
+): Promise<void> {
+  raw.close();
+  if (!device && !steps.planning) await images.release?.(volume);
+}
+
 async function growFile(
   steps: Steps,
-  volume: LockedVolume,
+  raw: RawFile,
+  size: number,
   device: LoopDevice | undefined,
   sizeBytes: number,
   undo: Deferred,
 ): Promise<void> {
-  const size = readSize(volume);
   if (size === sizeBytes) return;
-  const setSize = async (bytes: number) => {
-    const path = `/proc/self/fd/${volume.fd}`;
-    const fd = calling("open", volume.path, () => openSync(path, constants.O_RDWR));
-    try {
-      await setFileSize(steps, volume.path, fd, bytes);
-    } finally {
-      closeFd(fd);
-    }
-  };
+  const setSize = (bytes: number) => setFileSize(steps, raw.path, raw.fd, bytes);
   // Also where the step itself fails: the file may have grown all the same.
   undo.defer(async () => {
     await setSize(size);
@@ -94,13 +100,9 @@ async function growFile(
   await setSize(sizeBytes);
 }
 
-function readSize({ path, fd }: LockedVolume): number {
-  return calling("fstat", path, () => fstatSync(fd)).size;
-}
-
 async function growInside(
   steps: Steps,
-  volume: LockedVolume,
+  raw: RawFile,
   filesystem: Filesystem,
   device: LoopDevice | undefined,
   sizeBytes: number,
@@ -109,7 +111,7 @@ async function growInside(
   // A filesystem that has grown, if only in part, needs the larger image, which is then no longer taken back.
   const keep = () => undo.cancel();
   const grow = (mountFd: number) => growMounted(steps, filesystem, mountFd, sizeBytes, keep);
-  if (!device) return whileMounted(steps, filesystem.name, volume.path, [], grow);
+  if (!device) return whileMounted(steps, filesystem.name, raw.path, [], grow);
   return whileDeviceMounted(steps, filesystem.name, device.path, [], grow);
 }
 

@@ -1,27 +1,27 @@
 import { statSync } from "node:fs";
 import { basename } from "node:path";
-import type { Location } from "../../location/location.ts";
-import type { VolumeRecord } from "../../location/record.ts";
-import { calling } from "../../system/errno.ts";
-import { type FileKey, fileKeyOf, findStatus, toFileKey } from "../../system/files.ts";
+import type { VolumeRecord } from "../location/record.ts";
+import { calling } from "../system/errno.ts";
+import { type FileKey, fileKeyOf, toFileKey } from "../system/files.ts";
 import {
   findDeviceMounts,
   findProcesses,
   findStackedDevices,
   type Holder,
   toHolder,
-} from "../../system/holders.ts";
-import { findLoopDevice, type LoopDevice, listLoopDevices } from "../../system/loop.ts";
-import { readAllMounts } from "../../system/mounts.ts";
+} from "../system/holders.ts";
+import { findLoopDevice, type LoopDevice, listLoopDevices } from "../system/loop.ts";
+import { readAllMounts } from "../system/mounts.ts";
+import type { Images } from "./images.ts";
 
 const SETTLE_MS = 5_000;
 const GLANCE_MS = 1_000;
 
-/** The device of an image; one that nothing uses any more is going, which takes a moment. */
-export async function settleDevice(fd: number): Promise<LoopDevice | undefined> {
+/** The device of a raw file; one that nothing uses any more is going, which takes a moment. */
+export async function settleDevice(key: FileKey): Promise<LoopDevice | undefined> {
   const start = performance.now();
   for (;;) {
-    const device = findLoopDevice(fileKeyOf(fd));
+    const device = findLoopDevice(key);
     if (!device?.autoclear) return device;
     const holders = findDeviceHolders(device);
     if (holders.some((holder) => holder.kind !== "process")) return device;
@@ -31,15 +31,19 @@ export async function settleDevice(fd: number): Promise<LoopDevice | undefined> 
   }
 }
 
-/** Who holds an image file: its device, who uses that, and who has the file open. */
-export async function findImageHolders(path: string, fd: number): Promise<Holder[]> {
-  const device = await settleDevice(fd);
+/** Who has a file open that lies at `path`, beside this process and the one that shows its content. */
+export function findFileUsers(path: string, fd: number, daemon?: number): Holder[] {
   const key = fileKeyOf(fd);
   const isImage = (open: string, link: string) =>
     basename(open) === basename(path) && findKeyBehind(link) === key;
-  const processes = findProcesses(path, isImage);
-  if (!device) return processes;
-  const users = [...(await findLastingHolders(device)), ...processes];
+  return findProcesses(path, isImage).filter((user) => user.kind !== "process" || user.pid !== daemon);
+}
+
+/** Who holds an image: the device of its raw file, who uses that, and the processes that have a file of it open. */
+export async function findImageHolders(key: FileKey, processes: () => Holder[]): Promise<Holder[]> {
+  const device = await settleDevice(key);
+  if (!device) return processes();
+  const users = [...(await findLastingHolders(device)), ...processes()];
   // A device that only mounts use is not worth a word beside them.
   const isWorthNaming = !device.autoclear || users.length === 0;
   return isWorthNaming
@@ -68,22 +72,16 @@ export async function findLastingHolders(device: LoopDevice): Promise<Holder[]> 
   }
 }
 
-/** How the images of a location are used now. */
-export function surveyImages(location: Location) {
+/** How images are used now. */
+export function surveyImages(images: Images) {
   const devices = new Map(listLoopDevices().map((device) => [device.file, device]));
   const mounts = devices.size > 0 ? readAllMounts() : [];
   return (record: VolumeRecord) => {
-    const device =
-      devices.size > 0 ? devices.get(findKey(`${location.path}/${record.storedName}`) as FileKey) : undefined;
+    const device = devices.size > 0 ? devices.get(images.keyAt(record) as FileKey) : undefined;
     if (!device) return { attachedAs: null, mounts: [] };
     const attachedAs = device.autoclear ? null : device.path;
     return { attachedAs, mounts: findDeviceMounts(device.path, device.number, mounts).map(toHolder) };
   };
-}
-
-function findKey(path: string): FileKey | undefined {
-  const status = findStatus(path);
-  return status && toFileKey(status.dev, status.ino);
 }
 
 /** The file that a link in /proc leads to. */

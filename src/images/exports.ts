@@ -1,0 +1,149 @@
+import { constants, openSync } from "node:fs";
+import { MosaicError } from "../base/errors.ts";
+import { lockIfStill } from "../location/operation.ts";
+import { calling } from "../system/errno.ts";
+import { closeFd, listDirectory } from "../system/files.ts";
+import { findProcesses, type Holder } from "../system/holders.ts";
+import { findLoopDevice, toExportKey } from "../system/loop.ts";
+import { exportsDirectoryOf, makeRunDirectory } from "../system/rundir.ts";
+import type { Steps } from "../system/steps.ts";
+import {
+  type BlockNode,
+  endDaemon,
+  exportPathOf,
+  findDaemon,
+  isShown,
+  isShownHere,
+  startDaemon,
+} from "../system/storagedaemon.ts";
+import type { RawFile } from "./images.ts";
+
+// An export: the directory below /run of one image, with the daemon that shows it. Who starts or ends a daemon has the
+// flock of that directory; a daemon that no device uses and whose directory is not locked was left by a killed run.
+
+const LOCK_DEADLINE_MS = 60_000;
+const POLL_MS = 5;
+
+/** The directory for the export of an image. */
+export function exportDirectoryOf(identity: string, id: string): string {
+  return `${exportsDirectoryOf(identity)}/${id}`;
+}
+
+/** The directories of all exports of a storage. */
+export function listExports(identity: string): string[] {
+  return listDirectory(exportsDirectoryOf(identity)).map((id) => exportDirectoryOf(identity, id));
+}
+
+/** Shows an image as a file, by the daemon that does it already where a device uses that. Throws BUSY, DAMAGED. */
+export async function openExport(
+  steps: Steps,
+  directory: string,
+  makeNode: () => BlockNode,
+  readOnly: boolean,
+): Promise<RawFile> {
+  const path = exportPathOf(directory);
+  if (steps.planning) {
+    await startDaemon(steps, directory, makeNode());
+    return { path, fd: -1, close() {} };
+  }
+  const lockFd = await lockExport(directory);
+  try {
+    if (!findLoopDevice(toExportKey(path))) await restartDaemon(steps, directory, makeNode());
+    requireAlive(directory);
+    const fd = calling("open", path, () => openSync(path, readOnly ? constants.O_RDONLY : constants.O_RDWR));
+    const close = () => {
+      closeFd(fd);
+      closeFd(lockFd);
+    };
+    return { path, fd, close };
+  } catch (thrown) {
+    closeFd(lockFd);
+    throw thrown;
+  }
+}
+
+/** Ends the daemon of an export that no device uses. */
+export async function closeExport(steps: Steps, directory: string): Promise<void> {
+  if (!isExported(directory)) return;
+  const lockFd = await lockExport(directory);
+  try {
+    if (!findLoopDevice(toExportKey(exportPathOf(directory)))) await endDaemon(steps, directory);
+  } finally {
+    closeFd(lockFd);
+  }
+}
+
+/** Ends the daemons of a storage that killed runs left, or that were left by a umount that was not ours. */
+export async function sweepExports(steps: Steps, identity: string): Promise<void> {
+  for (const directory of listExports(identity)) {
+    const lockFd = lockIfStill(directory);
+    if (lockFd === undefined) continue;
+    try {
+      if (isAbandoned(directory)) await endDaemon(steps, directory);
+    } catch (thrown) {
+      // What does not end stays for `check`: the command that sweeps has another purpose.
+      if (!(thrown instanceof MosaicError) || thrown.code === "CANCELLED") throw thrown;
+    } finally {
+      closeFd(lockFd);
+    }
+  }
+}
+
+/** Whether nothing uses an export: no device, and no tool that a killed run left. */
+export function isAbandoned(directory: string): boolean {
+  return !findLoopDevice(toExportKey(exportPathOf(directory))) && findExportUsers(directory).length === 0;
+}
+
+/** The processes that have the file of an export open, beside the daemon itself. */
+export function findExportUsers(directory: string): Holder[] {
+  const path = exportPathOf(directory);
+  return findProcesses(path, (open) => open === path);
+}
+
+/** Whether there is anything of an export. */
+export function isExported(directory: string): boolean {
+  return listDirectory(directory).length > 0 || findDaemon(directory) !== undefined;
+}
+
+/** Whether the daemon of an export is gone while its file is still shown: every read and write fails. */
+export function isDead(directory: string): boolean {
+  return isShown(directory) && findDaemon(directory) === undefined;
+}
+
+/** DAMAGED for an export whose daemon died. */
+export function deadError(directory: string): MosaicError {
+  const message =
+    "its storage daemon died while it was in use: what was not synced is lost; unmount it and detach it, and use it again";
+  return new MosaicError("DAMAGED", message, { directory, reason: "dead-daemon" });
+}
+
+async function restartDaemon(steps: Steps, directory: string, node: BlockNode): Promise<void> {
+  // Of one that only waits to be ended nobody knows how it was started.
+  if (findDaemon(directory) !== undefined || isShown(directory)) {
+    await endDaemon(steps, directory);
+    makeRunDirectory(directory);
+  }
+  await startDaemon(steps, directory, node);
+}
+
+function requireAlive(directory: string): void {
+  if (findDaemon(directory) === undefined) throw deadError(directory);
+  if (isShownHere(directory)) return;
+  const message =
+    "its storage daemon shows it in another mount namespace: use it from there, or unmount and detach it";
+  throw new MosaicError("UNAVAILABLE", message, { directory });
+}
+
+async function lockExport(directory: string): Promise<number> {
+  const deadline = performance.now() + LOCK_DEADLINE_MS;
+  for (;;) {
+    makeRunDirectory(directory);
+    const fd = lockIfStill(directory);
+    if (fd !== undefined) return fd;
+    if (performance.now() > deadline)
+      throw new MosaicError("LOCKED", `somebody is at work on the export ${JSON.stringify(directory)}`, {
+        directory,
+      });
+    await Bun.sleep(POLL_MS);
+  }
+}

@@ -1,0 +1,202 @@
+import { closeSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
+import { basename } from "node:path";
+import { type ErrorCode, MosaicError } from "../base/errors.ts";
+import { calling } from "./errno.ts";
+import { type FileKey, findStatus, listDirectory, toFileKey } from "./files.ts";
+import { unmountPath } from "./libc.ts";
+import { listProcesses, readAllMounts, readOwnMounts } from "./mounts.ts";
+import { askMonitor, type QmpCommand } from "./qmp.ts";
+import { EXPORT_NAME, makeRunDirectory } from "./rundir.ts";
+import { runTool } from "./runner.ts";
+import { type Steps, shellQuote } from "./steps.ts";
+
+// qemu-storage-daemon(1) shows the content of an image as a file, by FUSE: `raw` in a directory of its own below /run.
+// It goes on by itself, so it gets no descriptor of ours, and is found again by its arguments, which name that directory.
+
+const MONITOR_NAME = "qmp";
+const END_DEADLINE_MS = 30_000;
+
+/** An image as QEMU opens it: blockdev-add in qemu-storage-daemon-qmp-ref(7). The driver is always named, never probed. */
+export interface BlockNode {
+  readonly driver: string;
+  readonly "node-name"?: string;
+  readonly "read-only": boolean;
+  readonly discard: "unmap";
+  readonly file: {
+    readonly driver: "file";
+    readonly filename: string;
+    readonly "read-only": boolean;
+    readonly discard: "unmap";
+  };
+  /** The node below; null where there is none, so that QEMU follows no name in the image. */
+  readonly backing: BlockNode | null;
+}
+
+/** The file that shows the image of an export. */
+export function exportPathOf(directory: string): string {
+  return `${directory}/${EXPORT_NAME}`;
+}
+
+/**
+ * Starts a daemon that shows the image `node`, and waits until its file is there; the directory is one below /run that this process has locked.
+ * Throws BUSY when another process has the image open.
+ */
+export async function startDaemon(steps: Steps, directory: string, node: BlockNode): Promise<void> {
+  if (!steps.planning) prepareDirectory(directory);
+  const exported = {
+    type: "fuse",
+    id: "export",
+    "node-name": node["node-name"],
+    mountpoint: exportPathOf(directory),
+    writable: !node["read-only"],
+  };
+  const socket = `socket,id=monitor,server=on,wait=off,path=${directory.replaceAll(",", ",,")}/${MONITOR_NAME}`;
+  const nodes = splitNode(node).flatMap((part) => ["--blockdev", JSON.stringify(part)]);
+  const args = [...nodes, "--chardev", socket, "--monitor", "chardev=monitor"];
+  const options = { deadlineMs: END_DEADLINE_MS, translate: translateWords };
+  await runTool(
+    steps,
+    "qemu-storage-daemon",
+    [...args, "--export", JSON.stringify(exported), "--daemonize"],
+    options,
+  );
+}
+
+/**
+ * A node as two, its file a node of its own: when a snapshot makes the image read-only, QEMU would open the file anew that belongs to
+ * it alone, by its name, under which by then another image lies.
+ */
+export function splitNode({ file, ...node }: BlockNode): Record<string, unknown>[] {
+  const name = fileNodeOf(String(node["node-name"]));
+  return [
+    { ...file, "node-name": name },
+    { ...node, file: name },
+  ];
+}
+
+/** The name of the node of the file of a node. */
+export function fileNodeOf(node: string): string {
+  return `${node}-file`;
+}
+
+/** The process that shows an image in a directory; undefined when there is none. */
+export function findDaemon(directory: string): number | undefined {
+  const path = JSON.stringify(exportPathOf(directory)).slice(1, -1);
+  return listProcesses().find((pid) => {
+    const argv = readArguments(pid);
+    return basename(argv[0] ?? "") === "qemu-storage-daemon" && argv.some((word) => word.includes(path));
+  });
+}
+
+/** Whether a process has a file open. */
+export function hasOpen(pid: number, file: FileKey): boolean {
+  return listDirectory(`/proc/${pid}/fd`).some((fd) => {
+    const status = statOrNothing(`/proc/${pid}/fd/${fd}`);
+    return status !== undefined && toFileKey(status.dev, status.ino) === file;
+  });
+}
+
+/** The name of the node that a daemon shows now. Throws UNAVAILABLE. */
+export async function findShownNode(directory: string): Promise<string | undefined> {
+  const [exports] = await askMonitor(`${directory}/${MONITOR_NAME}`, [{ execute: "query-block-exports" }]);
+  return (exports as { "node-name"?: string }[] | undefined)?.[0]?.["node-name"];
+}
+
+/** Gives commands that change something to the monitor of a daemon. Throws TOOL_FAILED, UNAVAILABLE. */
+export function commandDaemon(
+  steps: Steps,
+  directory: string,
+  commands: readonly QmpCommand[],
+): Promise<void> {
+  const socket = `${directory}/${MONITOR_NAME}`;
+  const lines = commands.map((command) => JSON.stringify(command)).join("\n");
+  const text = `printf '%s\\n' ${shellQuote([lines])} | socat - UNIX-CONNECT:${socket}`;
+  return steps.take<void>(
+    { text, kind: "call" },
+    async () => void (await askMonitor(socket, commands)),
+    undefined,
+  );
+}
+
+/** Whether the file of an export is mounted here; it may be in another mount namespace only. */
+export function isShownHere(directory: string): boolean {
+  const path = exportPathOf(directory);
+  return readOwnMounts().some((mount) => mount.mountPoint === path && mount.filesystem.startsWith("fuse"));
+}
+
+/** Whether the file of an export is mounted anywhere, also when its daemon is dead. */
+export function isShown(directory: string): boolean {
+  const path = exportPathOf(directory);
+  return readAllMounts().some((mount) => mount.mountPoint === path && mount.filesystem.startsWith("fuse"));
+}
+
+/** Ends the daemon of a directory, whatever of it is left, and removes the directory. Throws BUSY when it does not end. */
+export function endDaemon(steps: Steps, directory: string): Promise<void> {
+  const text = shellQuote(["pkill", "--full", exportPathOf(directory)]);
+  return steps.take({ text, kind: "call" }, () => end(directory), undefined);
+}
+
+async function end(directory: string): Promise<void> {
+  const pid = findDaemon(directory);
+  if (pid !== undefined) await endProcess(pid, directory);
+  // One that was killed leaves its mount, on which every call fails.
+  while (isShownHere(directory)) unmountPath(exportPathOf(directory));
+  calling("rm", directory, () => rmSync(directory, { recursive: true, force: true }));
+}
+
+/** By SIGTERM it writes all that it has, and takes its file away. */
+async function endProcess(pid: number, directory: string): Promise<void> {
+  const start = readStartTime(pid);
+  if (start === undefined) return;
+  process.kill(pid, "SIGTERM");
+  const deadline = performance.now() + END_DEADLINE_MS;
+  // Its arguments go before it has closed the image.
+  while (readStartTime(pid) === start) {
+    if (performance.now() > deadline) {
+      const message = `the storage daemon, process ${pid}, does not end: it may be stopped, or wait for a disk`;
+      throw new MosaicError("BUSY", message, { pid, directory });
+    }
+    await Bun.sleep(5);
+  }
+}
+
+function prepareDirectory(directory: string): void {
+  makeRunDirectory(directory);
+  const path = exportPathOf(directory);
+  calling("rm", directory, () => rmSync(`${directory}/${MONITOR_NAME}`, { force: true }));
+  if (!findStatus(path)) closeSync(calling("open", path, () => openSync(path, "wx", 0o600)));
+}
+
+/** QEMU says so where another process has the image open. */
+function translateWords(words: string): ErrorCode | undefined {
+  return /Failed to (get|lock)|another process using the image/.test(words) ? "BUSY" : undefined;
+}
+
+/** When a process began, in ticks since boot, so that it is not taken for a later one with its number; undefined when it has ended. */
+function readStartTime(pid: number): string | undefined {
+  try {
+    // The name before it, in parentheses, may have blanks.
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+      .replace(/^.*\) /s, "")
+      .split(" ");
+    return fields[0] === "Z" ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}
+
+function readArguments(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch {
+    return [];
+  }
+}
+
+function statOrNothing(path: string) {
+  try {
+    return statSync(path, { bigint: true });
+  } catch {
+    return undefined;
+  }
+}
