@@ -9,6 +9,7 @@ import { checkOnly, expectDecision } from "../support/checking.ts";
 import { listBedDevices } from "../support/devices.ts";
 import { until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
+import { freeze, thawAll, thawLater } from "../support/freezing.ts";
 
 // Frozen filesystems inside of volumes: whoever writes to one waits. Check tells how to thaw it, and never does it.
 
@@ -17,8 +18,7 @@ const SIZES = { ext4: 16, xfs: 300, btrfs: 128 } as const;
 describeOnBed(BEDS.loop[1], (bed) => {
   const holders = new Holders();
   afterEach(async () => {
-    for (const path of frozen.splice(0))
-      Bun.spawnSync(["fsfreeze", "--unfreeze", path], { stderr: "ignore" });
+    thawAll();
     // The way to a frozen filesystem of another namespace ends with its process.
     await holders.release();
     clearBed(bed);
@@ -36,14 +36,6 @@ describeOnBed(BEDS.loop[1], (bed) => {
   test("what a command freezes while it is at work is not reported", () => passClone(bed));
   test("what is mounted over a volume is not touched by the look", () => keepCover(bed));
 });
-
-/** Frozen mount points, to be thawed also when a test fails: nothing else can be done with them. */
-const frozen: string[] = [];
-
-function freeze(path: string): void {
-  frozen.push(path);
-  run("fsfreeze", "--freeze", path);
-}
 
 /** Makes a volume with this filesystem inside; gives its mount point, where it is not mounted. */
 async function makeVolume(bed: Bed, filesystem: keyof typeof SIZES): Promise<string> {
@@ -84,7 +76,7 @@ async function findFrozenElsewhere(
   // The other namespace is a copy of this one, with the mount.
   const pid = await holders.holdInNamespace('fsfreeze --freeze "$1"', mountPoint);
   run("umount", mountPoint);
-  frozen.push(`/proc/${pid}/root${mountPoint}`);
+  thawLater(`/proc/${pid}/root${mountPoint}`);
   const { advice } = await expectDecision(bed, {
     ...FROZEN,
     message: expect.stringContaining(mountPoint),

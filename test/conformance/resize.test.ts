@@ -7,6 +7,7 @@ import { BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
 import { checkOnly, expectRepair, takeState } from "../support/checking.ts";
 import { expectError } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
+import { freeze, thawAll, thawLater } from "../support/freezing.ts";
 import {
   canGrowMountedExt4,
   checksum,
@@ -36,8 +37,7 @@ for (const row of BEDS.loop) {
   describeOnBed(row, (bed) => {
     const holders = new Holders();
     afterEach(async () => {
-      for (const path of frozen.splice(0))
-        Bun.spawnSync(["fsfreeze", "--unfreeze", path], { stderr: "ignore" });
+      thawAll();
       await holders.release();
       clearBed(bed);
     });
@@ -61,14 +61,6 @@ for (const row of BEDS.loop) {
     test("btrfs below what the kernel can resize it to is refused", () => refuseSmallBtrfs(bed));
     test("sizes that are none, and volumes that are none, are refused", () => refuseSizes(bed));
   });
-}
-
-/** Frozen mount points, to be thawed also when a test fails. */
-const frozen: string[] = [];
-
-function freeze(path: string): void {
-  frozen.push(path);
-  run("fsfreeze", "--freeze", path);
 }
 
 async function growIdle(bed: Bed, inside: Inside): Promise<void> {
@@ -246,7 +238,7 @@ async function refuseUse(bed: Bed, inside: Inside, holders: Holders): Promise<vo
   await refuse(bed, mosaic, 2 * start, "its filesystem is frozen");
   const pid = await holders.holdInNamespace(":");
   run("umount", mountPoint);
-  frozen.push(`/proc/${pid}/root${mountPoint}`);
+  thawLater(`/proc/${pid}/root${mountPoint}`);
   await refuse(bed, mosaic, 2 * start, "its filesystem is frozen");
   run("fsfreeze", "--unfreeze", `/proc/${pid}/root${mountPoint}`);
   await holders.release();

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { ALL_BEDS, type Bed, describeOnBed, hasImages, run } from "../support/beds.ts";
 import { until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
+import { makeRandom } from "../support/random.ts";
 import { createFs, startMoctl, succeed, succeedJson } from "./moctl.ts";
 
 // The program is killed at any moment: what it was at is done or undone, and the next command sweeps what is left.
@@ -17,15 +18,6 @@ for (const row of ALL_BEDS) {
       test("the first name of an image that a power loss brought back is swept", () => sweepFirstName(bed));
     test(`${ROUNDS} kills at random moments leave every volume whole`, () => killAtRandom(bed));
   });
-}
-
-/** Numbers from 0 to 1, the same in every run: the generator of Park and Miller. */
-function makeRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state * 48271) % 0x7fffffff;
-    return state / 0x7fffffff;
-  };
 }
 
 async function killAtRandom(bed: Bed): Promise<void> {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
 import { until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
+import { makeRandom } from "../support/random.ts";
 import { sumSparse } from "../support/resizing.ts";
 import { loopImagesBelow } from "../support/snapshot.ts";
 import { Holders } from "./holders.ts";
@@ -175,15 +176,6 @@ function mend(bed: Bed): void {
   expect(succeed(bed.config, "check", "--repair")).toContain("problems: 0, repaired: 1, notes: 0\n");
   expect(readDf(mountPoint) / before).toBeGreaterThan(1.8);
   expect(succeed(bed.config, "check")).toBe("problems: 0, repaired: 0, notes: 0\n");
-}
-
-/** Numbers from 0 to 1, the same in every run: the generator of Park and Miller. */
-function makeRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state * 48271) % 0x7fffffff;
-    return state / 0x7fffffff;
-  };
 }
 
 async function killAtRandom(bed: Bed): Promise<void> {

@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
-import { parseStoredName, parseVolumeName } from "../../src/base/names.ts";
 import { dropVolume, publishVolume } from "../../src/location/changes.ts";
 import type { Form } from "../../src/location/form.ts";
 import { type Location, openLocation } from "../../src/location/location.ts";
@@ -12,6 +11,7 @@ import { listVolumes } from "../../src/location/volumes.ts";
 import { makeDirectory } from "../../src/system/files.ts";
 import { directSteps, type Steps } from "../../src/system/steps.ts";
 import { type Bed, describeOnBed, run } from "../support/beds.ts";
+import { makeRecord } from "../support/records.ts";
 
 const SOURCE = join(import.meta.dir, "../../src");
 
@@ -42,18 +42,7 @@ function testRaces(bed: Bed): void {
   afterEach(() => closeSync(location.fd));
 
   function recordOf(name: string): VolumeRecord {
-    return {
-      id: crypto.randomUUID(),
-      name: parseVolumeName(name),
-      storedName: parseStoredName(name),
-      backend: form.backend,
-      kind: "fs",
-      filesystem: null,
-      sizeBytes: null,
-      parentId: null,
-      createdAt: new Date().toISOString(),
-      labels: {},
-    };
+    return makeRecord(name, form.backend);
   }
 
   const create = (name: string, steps: Steps = directSteps) =>

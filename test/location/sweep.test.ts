@@ -11,7 +11,6 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { MosaicError } from "../../src/base/errors.ts";
-import { parseStoredName, parseVolumeName } from "../../src/base/names.ts";
 import type { Form } from "../../src/location/form.ts";
 import { type Location, openLocation } from "../../src/location/location.ts";
 import { fullDiskTrash } from "../../src/location/operation.ts";
@@ -22,6 +21,7 @@ import { sweep } from "../../src/location/sweep.ts";
 import { tryLock } from "../../src/system/libc.ts";
 import { cancellableSteps, directSteps, plannedSteps } from "../../src/system/steps.ts";
 import { type Bed, describeOnBed, run } from "../support/beds.ts";
+import { makeRecord } from "../support/records.ts";
 
 describeOnBed({ name: "sweeping", backend: "plain", filesystem: "ext4" }, testSweeping, 64 * 1024 ** 2);
 
@@ -69,18 +69,7 @@ function testSweeping(bed: Bed): void {
   });
 
   test("a sweep removes the parents that a dropped volume leaves empty", async () => {
-    const record = {
-      id: crypto.randomUUID(),
-      name: parseVolumeName("a/b/web"),
-      storedName: parseStoredName("a/b/web"),
-      backend: "plain",
-      kind: "fs",
-      filesystem: null,
-      sizeBytes: null,
-      parentId: null,
-      createdAt: new Date().toISOString(),
-      labels: {},
-    } as const;
+    const record = makeRecord("a/b/web", "plain");
     const path = makeLeftover();
     await makeParents(directSteps, location, record.storedName, path);
     run("setfattr", "-n", RECORD_ATTRIBUTE, "-v", formatRecord(record), join(path, "volume"));

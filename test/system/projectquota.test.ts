@@ -11,6 +11,7 @@ import {
 } from "../../src/system/projectquota.ts";
 import { directSteps, plannedSteps } from "../../src/system/steps.ts";
 import { type Bed, type BedRow, describeOnBed, run } from "../support/beds.ts";
+import { withDirectory } from "../support/directories.ts";
 import { expectError } from "../support/expect.ts";
 import { projectOf } from "../support/quota.ts";
 
@@ -35,7 +36,7 @@ for (const filesystem of ["ext4", "xfs", "btrfs"] as const) {
 }
 
 test("are told of a filesystem in memory and of /proc", () => {
-  for (const path of ["/dev/shm", "/proc"]) expect(withFd(path, hasProjectQuota)).toBe(false);
+  for (const path of ["/dev/shm", "/proc"]) expect(withDirectory(path, hasProjectQuota)).toBe(false);
 });
 
 test("numbers below are for people", () => {
@@ -58,8 +59,8 @@ test("a plan changes nothing and has the commands", async () => {
 });
 
 async function tellNone(bed: Bed): Promise<void> {
-  expect(withFd(bed.location, hasProjectQuota)).toBe(false);
-  expect(withFd(bed.location, readProject)).toBeUndefined();
+  expect(withDirectory(bed.location, hasProjectQuota)).toBe(false);
+  expect(withDirectory(bed.location, readProject)).toBeUndefined();
   const fd = openDirectory(bed.location);
   try {
     await expect(limitProject(directSteps, fd, PROJECT, MIB, bed.location)).rejects.toMatchObject({
@@ -74,13 +75,13 @@ async function tagDirectory(bed: Bed): Promise<void> {
   const path = join(bed.location, "web");
   mkdirSync(path);
   await setProject(directSteps, path, PROJECT);
-  expect(withFd(path, readProject)).toBe(PROJECT);
+  expect(withDirectory(path, readProject)).toBe(PROJECT);
   expect(projectOf(path)).toBe(String(PROJECT));
   expect(run("lsattr", "-d", path)).toMatch(/^\S*P/);
   mkdirSync(join(path, "inner"));
-  expect(withFd(join(path, "inner"), readProject)).toBe(PROJECT);
+  expect(withDirectory(join(path, "inner"), readProject)).toBe(PROJECT);
   await setProject(directSteps, path, 0);
-  expect(withFd(path, readProject)).toBeUndefined();
+  expect(withDirectory(path, readProject)).toBeUndefined();
   expect(projectOf(path)).toBe("0");
   expect(run("lsattr", "-d", path)).not.toMatch(/^\S*P/);
 }
@@ -90,14 +91,5 @@ async function refuseTag(bed: Bed): Promise<void> {
   mkdirSync(path);
   const error = await expectError("TOOL_FAILED", () => setProject(directSteps, path, PROJECT));
   expect(error.details).toMatchObject({ call: "ioctl", subject: path });
-  expect(withFd(path, readProject)).toBeUndefined();
-}
-
-function withFd<T>(path: string, action: (fd: number) => T): T {
-  const fd = openDirectory(path);
-  try {
-    return action(fd);
-  } finally {
-    closeFd(fd);
-  }
+  expect(withDirectory(path, readProject)).toBeUndefined();
 }

@@ -5,6 +5,7 @@ import { closeFd, openDirectory } from "../../src/system/files.ts";
 import { limitSubvolume, readQgroup, readQgroupNow, readQuotaState } from "../../src/system/qgroups.ts";
 import { directSteps, plannedSteps } from "../../src/system/steps.ts";
 import { type Bed, type BedRow, describeOnBed, run } from "../support/beds.ts";
+import { withDirectory } from "../support/directories.ts";
 import { expectError } from "../support/expect.ts";
 import { listQgroups, switchQuota, writeFile } from "../support/quota.ts";
 
@@ -30,11 +31,11 @@ for (const quota of ["qgroup", "simple"] as const)
   );
 
 function tellState(bed: Bed, mode: "qgroup" | "simple"): void {
-  const read = () => withFd(bed.location, readQuotaState);
+  const read = () => withDirectory(bed.location, readQuotaState);
   expect(read()).toEqual({ mode, isInconsistent: false });
   switchQuota(bed, false);
   expect(read()).toEqual({ mode: undefined, isInconsistent: false });
-  expect(withFd(bed.location, readQgroup)).toBeUndefined();
+  expect(withDirectory(bed.location, readQgroup)).toBeUndefined();
   switchQuota(bed, true);
   expect(read()).toEqual({ mode, isInconsistent: false });
 }
@@ -46,7 +47,7 @@ function tellNumbers(bed: Bed): void {
   writeFile(join(path, "directory/file"), 3 * MIB);
   run("btrfs", "qgroup", "limit", "33554433", path);
   // What was just written counts.
-  const own = withFd(path, readQgroupNow);
+  const own = withDirectory(path, readQgroupNow);
   expect(own?.referencedBytes).toBeWithin(3 * MIB, 4 * MIB);
   expect(own).toEqual({
     referencedBytes: told(bed, path)?.usedBytes ?? 0,
@@ -54,8 +55,8 @@ function tellNumbers(bed: Bed): void {
     limitBytes: 33554433,
   });
   // A directory is of the subvolume around it, one inside is of its own.
-  expect(withFd(join(path, "directory"), readQgroup)).toEqual(own);
-  expect(withFd(inner, readQgroup)).toEqual({
+  expect(withDirectory(join(path, "directory"), readQgroup)).toEqual(own);
+  expect(withDirectory(inner, readQgroup)).toEqual({
     referencedBytes: told(bed, inner)?.usedBytes ?? 0,
     exclusiveBytes: told(bed, inner)?.usedBytes ?? 0,
     limitBytes: null,
@@ -68,11 +69,11 @@ async function limitFull(bed: Bed): Promise<void> {
   try {
     await limitSubvolume(directSteps, path, 4 * MIB, fd);
     expect(writeFile(join(path, "file"), 8 * MIB).words).toContain("Disk quota exceeded");
-    const { referencedBytes = 0 } = withFd(path, readQgroupNow) ?? {};
+    const { referencedBytes = 0 } = withDirectory(path, readQgroupNow) ?? {};
     expect(referencedBytes).toBeWithin(3.5 * MIB, 4 * MIB + 1);
     for (const limitBytes of [referencedBytes, 1, Number.MAX_SAFE_INTEGER, null, 5 * MIB, null, null]) {
       await limitSubvolume(directSteps, path, limitBytes, fd);
-      expect(withFd(path, readQgroup)).toMatchObject({ limitBytes });
+      expect(withDirectory(path, readQgroup)).toMatchObject({ limitBytes });
       expect(told(bed, path)?.limitBytes).toBe(limitBytes);
     }
     expect(writeFile(join(path, "file"), 8 * MIB)).toEqual({ bytes: 8 * MIB, words: "" });
@@ -116,13 +117,4 @@ function makeSubvolume(bed: Bed, name: string): string {
 
 function told(bed: Bed, path: string) {
   return listQgroups(bed.location).get(run("btrfs", "inspect-internal", "rootid", path).trim());
-}
-
-function withFd<T>(path: string, action: (fd: number) => T): T {
-  const fd = openDirectory(path);
-  try {
-    return action(fd);
-  } finally {
-    closeFd(fd);
-  }
 }

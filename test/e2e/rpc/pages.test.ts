@@ -1,11 +1,11 @@
 import { afterEach, expect, test } from "bun:test";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { parseStoredName, parseVolumeName } from "../../../src/base/names.ts";
 import { formatRecord, RECORD_ATTRIBUTE } from "../../../src/location/record.ts";
 import { setAttribute } from "../../../src/system/libc.ts";
 import { BEDS, type Bed, describeOnBed } from "../../support/beds.ts";
 import { clearBed } from "../../support/foreign.ts";
+import { makeRecord } from "../../support/records.ts";
 import { succeed } from "../moctl.ts";
 import { Client } from "./client.ts";
 
@@ -40,18 +40,7 @@ function makeVolumes(bed: Bed, names: readonly string[]): void {
     const path = join(bed.location, name);
     mkdirSync(path);
     const fd = openSync(path, "r");
-    const record = {
-      id: crypto.randomUUID(),
-      name: parseVolumeName(name),
-      storedName: parseStoredName(name),
-      backend: "plain",
-      kind: "fs",
-      filesystem: null,
-      sizeBytes: null,
-      parentId: null,
-      createdAt: new Date().toISOString(),
-      labels: {},
-    } as const;
+    const record = makeRecord(name, "plain");
     setAttribute(fd, RECORD_ATTRIBUTE, formatRecord(record), true);
     closeSync(fd);
   }
