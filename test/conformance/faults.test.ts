@@ -10,10 +10,9 @@ import {
   type ConformanceBed,
   daemonsBelow,
   describeOnBed,
-  hasImages,
   run,
 } from "../support/beds.ts";
-import { listBedDevices } from "../support/devices.ts";
+import { listBedDevices, whileAttached } from "../support/devices.ts";
 import { until } from "../support/expect.ts";
 import { FaultySteps } from "../support/faults.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
@@ -307,12 +306,15 @@ async function expectCompletion(
   await runAction(mosaic, "resize", { ...values });
   expect(await mosaic.statVolume("old")).toMatchObject({ sizeBytes, virtualBytes: sizeBytes });
   if (mountsBelow(bed.directory).includes(mountPoint)) await mosaic.unmountVolume("old", mountPoint);
-  if (!hasImages(bed.row)) return;
+  if (!mosaic.info().features.includes("bdev")) return;
   await until("the device to go", () => listBedDevices(bed).length === 0);
-  const image = rawImageOf(bed, "old");
   const inside = (await mosaic.getVolume("old")).filesystem === "xfs" ? "xfs" : "ext4";
-  expect(readInsideBytes(inside, image)).toBe(sizeBytes);
-  run(...(inside === "xfs" ? ["xfs_repair", "-n"] : ["e2fsck", "-f", "-n"]), image);
+  const look = (image: string) => {
+    expect(readInsideBytes(inside, image)).toBe(sizeBytes);
+    run(...(inside === "xfs" ? ["xfs_repair", "-n"] : ["e2fsck", "-f", "-n"]), image);
+  };
+  if (bed.isPool) await whileAttached(mosaic, "old", look);
+  else look(rawImageOf(bed, "old"));
 }
 
 /** Each volume that is listed can be mounted, and no directory is left that no volume needs. */
