@@ -24,7 +24,7 @@ import { activatePool, findPool, type Pool, readPoolStatus } from "./pool.ts";
 import { resizeThin } from "./resize.ts";
 import { statThin } from "./stat.ts";
 import type { ThinStore } from "./store.ts";
-import { makeThin, removeThin } from "./thin.ts";
+import { hasRecord, makeThin, removeThin } from "./thin.ts";
 
 const STATE_DIRECTORY = "/var/lib/mosaic";
 const SIZE_STEP_BYTES = 4096;
@@ -73,7 +73,8 @@ function openStore(context: BackendContext): ThinStore {
       const object = findObject(path);
       return pool && object ? findThinHolders(pool, object.id) : [];
     },
-    remove: (_steps, path) => removeThin(store, path),
+    remove: (_steps, path) => removeThin(store, path, hasRecord(path)),
+    removeLeft: (_steps, path) => removeThin(store, path, false),
   };
   const store: ThinStore = {
     ...context,

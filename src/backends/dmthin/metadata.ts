@@ -6,15 +6,15 @@ import type { VolumeRecord } from "../../location/record.ts";
 import { findText, replaceFile } from "../../system/durablefile.ts";
 import { hasErrno } from "../../system/errno.ts";
 import { closeFd, openDirectory } from "../../system/files.ts";
-import { listThinDevices } from "../../system/thintools.ts";
 import type { BlockMetadata, LookedBlockVolume } from "../backend.ts";
 import { openVolumeDevice, type ThinVolume } from "./access.ts";
-import { changePool, whileReadable } from "./change.ts";
+import { changePool } from "./change.ts";
 import { whileActive } from "./clone.ts";
 import { findThinDevice, settleDevice, toBlockDevice } from "./devices.ts";
 import { findObject, type ThinObject } from "./objects.ts";
 import type { Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
+import { isInPool } from "./thin.ts";
 
 // The metadata of a mosaic is a filesystem on the device 0 of its pool, which is made on its first use.
 
@@ -112,7 +112,7 @@ async function makeMetadata(
 function makeDevice(store: ThinStore, pool: Pool, filesystem: FilesystemName): Promise<MetadataObject> {
   return changePool(store, false, async (change) => {
     const left = findObject(metadataPath(store));
-    if (left && (await isInPool(store, pool, left, change.lockFd))) {
+    if (left && (await isInPool(store, left, change))) {
       await change.begin();
       await change.send(`delete ${ID}`);
     } else await change.begin();
@@ -128,12 +128,6 @@ function makeDevice(store: ThinStore, pool: Pool, filesystem: FilesystemName): P
     }
     return object;
   });
-}
-
-async function isInPool(store: ThinStore, pool: Pool, object: ThinObject, lockFd: number): Promise<boolean> {
-  const list = (metadata: string) => listThinDevices(store.steps, metadata);
-  const devices = await whileReadable(store, pool, lockFd, list);
-  return devices.some(({ id, transaction }) => id === object.id && transaction === object.transaction);
 }
 
 /** The metadata that is complete. */
