@@ -15,8 +15,9 @@ import {
   toBlockDevice,
   waitUntilGone,
 } from "./devices.ts";
+import { requireReadable, requireWritable } from "./health.ts";
 import { requireObject } from "./objects.ts";
-import { type Pool, requireSound } from "./pool.ts";
+import type { Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
 
 /** A locked volume with the thin device that it is. */
@@ -73,7 +74,7 @@ export async function openVolumeDevice(
   const { pool, thinId, sizeBytes, fd } = volume;
   const existing = await settleDevice(pool, thinId);
   if (existing) return { ...sessionOf(volume), device: existing };
-  if (!steps.planning) requireSound(pool);
+  if (!steps.planning) (readOnly ? requireReadable : requireWritable)(pool);
   const opened = await openThinDevice(steps, pool, thinId, sizeBytes, readOnly, [fd]);
   const close = async () => {
     opened.close();
@@ -117,7 +118,7 @@ async function attachVolume({ steps }: ThinStore, volume: ThinVolume): Promise<s
     await keepDevice(steps, pool, thinId, [fd]);
     return existing.path;
   }
-  if (!steps.planning) requireSound(pool);
+  if (!steps.planning) requireWritable(pool);
   const opened = await openThinDevice(steps, pool, thinId, sizeBytes, false, [fd]);
   try {
     await keepDevice(steps, pool, thinId, [fd]);

@@ -10,9 +10,10 @@ import { listThinDevices, type ThinDevice } from "../../system/thintools.ts";
 import { lockPool, UUID_PREFIX, whileReadable } from "./change.ts";
 import { findLastingHolders, toBlockDevice } from "./devices.ts";
 import { describeDifferences, describeRoom } from "./findings.ts";
+import { readPoolStatus, requireSound } from "./health.ts";
 import { findLedger, findMismatch, writeLedger } from "./ledger.ts";
 import { findObject, listObjects, writeObject } from "./objects.ts";
-import { type Pool, readPoolStatus, requireSound } from "./pool.ts";
+import type { Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
 
 /** What is wrong with the pool, with what ties it to the list of its volumes, and with their devices. */

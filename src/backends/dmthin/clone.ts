@@ -9,6 +9,7 @@ import { startWatchdog } from "../../system/watchdog.ts";
 import { lockThin, type ThinVolume } from "./access.ts";
 import type { PoolChange } from "./change.ts";
 import { findForeignDevices, findThinDevice, nameOf, openThinDevice, waitUntilGone } from "./devices.ts";
+import { requireWritable } from "./health.ts";
 import type { ThinObject } from "./objects.ts";
 import { requireNoForeign, resumedTooEarly } from "./overcommit.ts";
 import type { ThinStore } from "./store.ts";
@@ -81,6 +82,8 @@ async function takeSnapshot(
   try {
     // The kernel freezes the filesystem on it, too.
     await runDmsetup(steps, ["suspend", name], [lockFd, operation.fd]);
+    // What its filesystem had to write may have been too much for the pool, and is lost then.
+    if (!steps.planning) requireWritable(pool);
     requireSuspended(steps.planning, pool, thinId);
     await snap();
     requireSuspended(steps.planning, pool, thinId);

@@ -17,10 +17,11 @@ import { examineThin, findKind } from "./adopt.ts";
 import { checkThin } from "./check.ts";
 import { cloneThin, whileActive } from "./clone.ts";
 import { findThinDevice, findThinHolders } from "./devices.ts";
+import { describeHealth } from "./health.ts";
 import { blockMetadata } from "./metadata.ts";
 import { findObject } from "./objects.ts";
 import { requireCommitted } from "./overcommit.ts";
-import { activatePool, findPool, type Pool, readPoolStatus } from "./pool.ts";
+import { activatePool, findPool, type Pool } from "./pool.ts";
 import { resizeThin } from "./resize.ts";
 import { statThin } from "./stat.ts";
 import type { ThinStore } from "./store.ts";
@@ -40,6 +41,7 @@ export function openDmthin(context: BackendContext): Backend {
     ...locationMembers(store),
     metadata: blockMetadata(store, context.defaultFilesystem ?? "ext4"),
     space: () => measurePool(store),
+    pool: () => describeHealth(store.findPool()),
     limits: {
       kinds: ["fs", "disk"],
       sizeIsRequired: true,
@@ -141,11 +143,9 @@ async function createThin(store: ThinStore, record: VolumeRecord, operation: Ope
   );
 }
 
-/** The space of the pool; nothing while it is not active. */
+/** The space of the pool; none while it is not active. */
 function measurePool(store: ThinStore): Space {
-  const pool = store.findPool();
-  if (!pool) return { filesystem: "thin-pool", sizeBytes: 0, usedBytes: 0, availableBytes: 0 };
-  const { dataBytes, usedDataBytes } = readPoolStatus(pool);
+  const { dataBytes, usedDataBytes } = describeHealth(store.findPool());
   const availableBytes = dataBytes - usedDataBytes;
   return { filesystem: "thin-pool", sizeBytes: dataBytes, usedBytes: usedDataBytes, availableBytes };
 }

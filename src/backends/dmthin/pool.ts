@@ -1,7 +1,7 @@
 import { readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { MosaicError, quote } from "../../base/errors.ts";
-import { findMappedDevice, readTable, readTargetStatus } from "../../system/devicemapper.ts";
+import { findMappedDevice, readTable } from "../../system/devicemapper.ts";
 import { runDmsetup } from "../../system/dmsetup.ts";
 import { calling, unlessErrno } from "../../system/errno.ts";
 import { type Steps, shellQuote } from "../../system/steps.ts";
@@ -9,7 +9,6 @@ import { checkThinMetadata } from "../../system/thintools.ts";
 import type { BackendContext } from "../backend.ts";
 
 const SECTOR_BYTES = 512;
-const METADATA_BLOCK_BYTES = 4096;
 
 /** An active thin pool. Devices are numbers such as "7:3". */
 export interface Pool {
@@ -26,17 +25,6 @@ export interface PoolDevices {
   readonly metadata: string;
   readonly data: string;
   readonly blockBytes: number;
-}
-
-/** What the kernel says of a pool. */
-export interface PoolStatus {
-  readonly transaction: number;
-  readonly dataBytes: number;
-  readonly usedDataBytes: number;
-  readonly metadataBytes: number;
-  readonly usedMetadataBytes: number;
-  /** Whether a snapshot of the metadata is reserved, which only one can be. */
-  readonly hasSnapshot: boolean;
 }
 
 /** The pool at the location; undefined when it is not active and the config says its devices. Throws INVALID_CONFIG, UNSUPPORTED, UNAVAILABLE. */
@@ -60,45 +48,6 @@ export function findPool({ location, pool: devices, wrongLocation }: BackendCont
     blockBytes: Number(blockSectors) * SECTOR_BYTES,
     sizeBytes: target.sectors * SECTOR_BYTES,
   };
-}
-
-/** What the kernel says of a pool. Throws DAMAGED when it has failed. */
-export function readPoolStatus({
-  name,
-  number,
-  blockBytes,
-}: Pick<Pool, "name" | "number" | "blockBytes">): PoolStatus {
-  const words = readTargetStatus({ number })[0]?.words ?? [];
-  const [transaction = "", metadata = "", data = "", root = ""] = words;
-  const [usedMetadata = Number.NaN, allMetadata = Number.NaN] = metadata.split("/").map(Number);
-  const [usedData = Number.NaN, allData = Number.NaN] = data.split("/").map(Number);
-  if (Number.isNaN(usedMetadata + allMetadata + usedData + allData)) {
-    const message = `the thin pool ${quote(name)} has failed (${words.join(" ") || "no status"}): deactivate it, then thin_check and thin_repair its metadata`;
-    throw new MosaicError("DAMAGED", message, { pool: name, status: words.join(" ") });
-  }
-  return {
-    transaction: Number(transaction),
-    dataBytes: allData * blockBytes,
-    usedDataBytes: usedData * blockBytes,
-    metadataBytes: allMetadata * METADATA_BLOCK_BYTES,
-    usedMetadataBytes: usedMetadata * METADATA_BLOCK_BYTES,
-    hasSnapshot: root !== "-",
-  };
-}
-
-/** Throws DAMAGED when a pool cannot be changed before it is repaired. */
-export function requireSound(pool: Pool): PoolStatus {
-  const status = readPoolStatus(pool);
-  const words = readTargetStatus(pool)[0]?.words ?? [];
-  const repair = `deactivate it (dmsetup remove ${pool.name}), then thin_check, and thin_repair onto another device`;
-  const why = words.includes("needs_check")
-    ? "needs a check of its metadata"
-    : words.includes("ro")
-      ? "is read-only, because its metadata could not be written"
-      : undefined;
-  if (why === undefined) return status;
-  const message = `the thin pool ${quote(pool.name)} ${why}: ${repair}`;
-  throw new MosaicError("DAMAGED", message, { pool: pool.name, status: words.join(" ") });
 }
 
 /** Makes a pool active from its devices, whose metadata is checked before. Throws DAMAGED, NOT_FOUND. */
