@@ -4,7 +4,7 @@ import { runDmsetup, sendMessage } from "../../system/dmsetup.ts";
 import { closeFd, openDirectory } from "../../system/files.ts";
 import { listThinDevices } from "../../system/thintools.ts";
 import { requireRoom, requireSound } from "./health.ts";
-import { findLedger, findMismatch, mismatchError, writeLedger } from "./ledger.ts";
+import { findLedger, mismatchError, requireTie, writeLedger } from "./ledger.ts";
 import { nodeOf, type Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
 
@@ -93,10 +93,8 @@ async function requireOwnPool(
   transaction: number,
   lockFd: number,
 ): Promise<void> {
-  const ledger = findLedger(store.statePath);
-  if (ledger) {
-    const why = findMismatch(ledger, pool, transaction);
-    if (why) throw mismatchError(pool, store.statePath, why);
+  if (findLedger(store.statePath)) {
+    requireTie(store.statePath, pool, transaction);
     return;
   }
   const list = (metadata: string) => listThinDevices(store.steps, metadata);

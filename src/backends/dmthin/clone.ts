@@ -3,7 +3,7 @@ import { publishVolume } from "../../location/changes.ts";
 import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import type { VolumeAddress } from "../../location/volumes.ts";
-import { runDmsetup } from "../../system/dmsetup.ts";
+import { runDmsetup, withoutUdev } from "../../system/dmsetup.ts";
 import { syncPath } from "../../system/files.ts";
 import { startWatchdog } from "../../system/watchdog.ts";
 import { lockThin, type ThinVolume } from "./access.ts";
@@ -78,7 +78,7 @@ async function takeSnapshot(
   if (!findThinDevice(pool, thinId)) return snap();
   const name = nameOf(pool, thinId);
   const resume = () => runDmsetup(steps, ["resume", name], [lockFd]);
-  const watchdog = await startWatchdog(steps, operation.path, "dmsetup", ["resume", name]);
+  const watchdog = await startWatchdog(steps, operation.path, "dmsetup", withoutUdev(["resume", name]));
   try {
     // The kernel freezes the filesystem on it, too.
     await runDmsetup(steps, ["suspend", name], [lockFd, operation.fd]);

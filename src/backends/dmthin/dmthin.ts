@@ -25,7 +25,7 @@ import { activatePool, findPool, type Pool } from "./pool.ts";
 import { resizeThin } from "./resize.ts";
 import { statThin } from "./stat.ts";
 import type { ThinStore } from "./store.ts";
-import { hasRecord, makeThin, removeThin } from "./thin.ts";
+import { hasRecord, makeThin, removeThin, requireDroppable } from "./thin.ts";
 
 const STATE_DIRECTORY = "/var/lib/mosaic";
 const SIZE_STEP_BYTES = 4096;
@@ -75,6 +75,7 @@ function openStore(context: BackendContext): ThinStore {
       const object = findObject(path);
       return pool && object ? findThinHolders(pool, object.id) : [];
     },
+    release: () => requireDroppable(store),
     remove: (_steps, path) => removeThin(store, path, hasRecord(path)),
     removeLeft: (_steps, path) => removeThin(store, path, false),
   };
@@ -93,7 +94,12 @@ function openStore(context: BackendContext): ThinStore {
 async function openPool(context: BackendContext): Promise<Pool> {
   const found = findPool(context);
   if (found) return found;
-  if (context.pool) await activatePool(context.steps, context.location, context.pool);
+  if (context.pool) {
+    await activatePool(context.steps, context.location, context.pool).catch((thrown) => {
+      // Another command may have been first.
+      if (!findPool(context)) throw thrown;
+    });
+  }
   const pool = findPool(context);
   if (pool) return pool;
   if (context.steps.planning) return plannedPool(context.location);

@@ -1,7 +1,8 @@
 import { MosaicError } from "../../base/errors.ts";
 import type { Finding } from "../../location/finding.ts";
+import { listVolumes } from "../../location/volumes.ts";
 import { listOverLimits, type PoolStatus } from "./health.ts";
-import type { ThinObject } from "./objects.ts";
+import { findObject, type ThinObject } from "./objects.ts";
 import type { Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
 
@@ -46,5 +47,15 @@ export function* describeDifferences(
       subject: `device ${id}`,
       message: "it is in the pool, and no volume: it is never changed, and its id is not used",
     };
+  }
+}
+
+/** Volumes whose object names no device, which `check --repair` made so. */
+export function* describeEmpty({ location, form }: ThinStore): Generator<Finding> {
+  for (const { storedName } of listVolumes(location, form)) {
+    if (findObject(`${location.path}/${storedName}`)) continue;
+    const message = "its device is gone: it holds nothing any more";
+    const advice = "drop it, or restore its file from a backup";
+    yield { code: "device-missing", severity: "problem", subject: storedName, message, advice };
   }
 }

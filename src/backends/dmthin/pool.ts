@@ -10,6 +10,11 @@ import type { BackendContext } from "../backend.ts";
 
 const SECTOR_BYTES = 512;
 
+/** Where device-mapper makes the node of a pool that it is told to make; other characters it would write otherwise. */
+const ACTIVATABLE = /^\/dev\/mapper\/[A-Za-z0-9][A-Za-z0-9#+.:=@_-]*$/;
+const ACTIVATABLE_WORDS =
+  "/dev/mapper/NAME, as the key pool makes it active there, the name of letters, digits and #+-.:=@_";
+
 /** An active thin pool. Devices are numbers such as "7:3". */
 export interface Pool {
   readonly name: string;
@@ -29,16 +34,17 @@ export interface PoolDevices {
 
 /** The pool at the location; undefined when it is not active and the config says its devices. Throws INVALID_CONFIG, UNSUPPORTED, UNAVAILABLE. */
 export function findPool({ location, pool: devices, wrongLocation }: BackendContext): Pool | undefined {
+  if (devices && !ACTIVATABLE.test(location)) throw wrongLocation(quote(location), ACTIVATABLE_WORDS);
   const number = findBlockNumber(location, wrongLocation);
   const device = number === undefined ? undefined : findMappedDevice({ number });
   if (number === undefined || (device && !device.isLive)) {
     if (devices) return undefined;
     throw inactive(location);
   }
+  if (device?.uuid.startsWith("LVM-")) throw ofLvm(location, device.name);
   const [target, ...more] = device ? readTable({ number }) : [];
   if (!device || target?.type !== "thin-pool" || more.length > 0)
     throw wrongLocation(describeDevice(target?.type), "a thin pool of device-mapper");
-  if (device.uuid.startsWith("LVM-")) throw ofLvm(location, device.name);
   const [metadata = "", data = "", blockSectors = ""] = target.words;
   return {
     name: device.name,
@@ -72,6 +78,8 @@ function findBlockNumber(path: string, wrong: BackendContext["wrongLocation"]): 
   const status = unlessErrno(["ENOENT"], () =>
     calling("stat", path, () => statSync(path, { throwIfNoEntry: false })),
   );
+  // The kernel has the pool also where nobody has made its node.
+  if (!status && dirname(path) === "/dev/mapper") return findMappedDevice({ name: basename(path) })?.number;
   if (!status) return undefined;
   if (!status.isBlockDevice()) throw wrong(describeFile(status), "the device of a thin pool");
   return numberOf(status.rdev);

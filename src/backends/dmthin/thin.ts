@@ -1,4 +1,4 @@
-import { MosaicError, quote } from "../../base/errors.ts";
+import { MosaicError } from "../../base/errors.ts";
 import { RECORD_ATTRIBUTE } from "../../location/record.ts";
 import { runDmsetup } from "../../system/dmsetup.ts";
 import { hasErrno, unlessErrno } from "../../system/errno.ts";
@@ -7,6 +7,8 @@ import { getAttribute } from "../../system/libc.ts";
 import { listThinDevices } from "../../system/thintools.ts";
 import { changePool, type PoolChange, whileReadable } from "./change.ts";
 import { findLeftover } from "./devices.ts";
+import { requireSound } from "./health.ts";
+import { requireTie } from "./ledger.ts";
 import { findObject, ID_MAX, listObjects, type ThinObject, writeObject } from "./objects.ts";
 import type { ThinStore } from "./store.ts";
 
@@ -50,6 +52,13 @@ export async function removeThin(store: ThinStore, path: string, known: boolean)
   await removeFile(store.steps, path);
 }
 
+/** Throws before a volume leaves the list when its device could not be deleted then. */
+export async function requireDroppable(store: ThinStore): Promise<() => Promise<void>> {
+  const pool = await store.openPool();
+  if (!store.steps.planning) requireTie(store.statePath, pool, requireSound(pool).transaction);
+  return async () => {};
+}
+
 /** Whether the pool has the device of an object, made at the object's transaction. */
 export async function isInPool(
   store: ThinStore,
@@ -85,14 +94,10 @@ export function hasRecord(path: string): boolean {
   return unlessErrno(["ENOENT"], () => getAttribute(path, RECORD_ATTRIBUTE)) !== undefined;
 }
 
-/** The lowest free id from `start`: 0 is for the metadata. */
-function findFree(used: ReadonlySet<number>, start: number): number {
+/** The lowest free id from `start`: 0 is for the metadata. Throws NO_SPACE when all up to `last` are used. */
+export function findFree(used: ReadonlySet<number>, start: number, last: number = ID_MAX): number {
   let id = start;
   while (used.has(id)) id++;
-  if (id <= ID_MAX) return id;
-  throw new MosaicError(
-    "NO_SPACE",
-    `all ${quote(String(ID_MAX))} device ids of the pool are used: drop volumes`,
-    {},
-  );
+  if (id <= last) return id;
+  throw new MosaicError("NO_SPACE", `all ${last} device ids of the pool are used: drop volumes`, { last });
 }
