@@ -158,7 +158,7 @@ for (const row of ALL_BEDS) {
     afterEach(() => clearBed(bed));
     // In the virtual machine a start of a program takes seconds: there only what its beds do in a way of their own, and
     // test/guest kills at the steps that only they have.
-    const isHost = row.tier === undefined;
+    const isHost = process.env.MOSAIC_TIER === undefined;
     const scenarios = SCENARIOS.filter((scenario) => isPossible(row, scenario));
     const ofTier = scenarios.filter(({ name }) => isHost || OWN_OF_GUESTS.includes(name));
     const isChosen = ({ name }: Scenario) => row.backend !== "qcow2" || OWN_OF_QCOW2.includes(name);
