@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { ALL_BEDS, BEDS, type Bed, describeOnBed, hasImages, run } from "../support/beds.ts";
+import { ALL_BEDS, BEDS, type Bed, describeOnBed, needsSize, run } from "../support/beds.ts";
 import { clearBed } from "../support/foreign.ts";
 import { Holders } from "./holders.ts";
 import { createFs, expectRefusal, startMoctl, succeed, succeedJson } from "./moctl.ts";
@@ -23,7 +23,7 @@ for (const row of ALL_BEDS) {
     test("a volume whose lock another process has is LOCKED, and the process is named", () =>
       meetLock(bed, holders));
     if (row.filesystem !== "ext4") test("two clones race for a name", () => raceClones(bed));
-    if (hasImages(row)) test("20 attaches of one volume make one device", () => attachOne(bed));
+    if (needsSize(row)) test("20 attaches of one volume make one device", () => attachOne(bed));
   });
 }
 
@@ -37,7 +37,7 @@ describeOnBed(BEDS.loop[1], (bed) => {
   test("mounts and umounts of one volume at once leave no device", () => raceMounts(bed));
 });
 
-const sizeOf = (bed: Bed) => (hasImages(bed.row) ? ["16m"] : []);
+const sizeOf = (bed: Bed) => (needsSize(bed.row) ? ["16m"] : []);
 
 /** Runs all at once; `ends` are in the order of the command lines. */
 function runAtOnce(bed: Bed, commands: readonly (readonly string[])[]): Promise<Ended[]> {

@@ -7,7 +7,15 @@ import { ioctl } from "../../src/system/libc.ts";
 import { BEDS, type Bed, describeOnBed, dmsetup, run } from "../support/beds.ts";
 import { expectError } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
-import { expectSame, killAfter, listIds, listProblems, poolOf, readIds, trySend } from "../support/pools.ts";
+import {
+  expectPoolSame,
+  killAfter,
+  listIds,
+  listProblems,
+  poolOf,
+  readIds,
+  trySend,
+} from "../support/pools.ts";
 
 // Volumes of a thin pool: what kills leave, ids, sizes, and what was in a block before.
 
@@ -34,7 +42,7 @@ function testKills(bed: Bed): void {
       expect(mosaic.haveVolume("new").exists).toBe(false);
     }
     await mosaic.createVolume("new", DISK);
-    expect(expectSame(bed)).toEqual([1]);
+    expect(expectPoolSame(bed)).toEqual([1]);
     expect(await listProblems(mosaic)).toEqual([]);
   });
 
@@ -50,7 +58,7 @@ function testKills(bed: Bed): void {
     }
     await mosaic.unmountVolume("web", mountPoint);
     await mosaic.cloneVolume("web", "copy");
-    expect(expectSame(bed)).toHaveLength(2);
+    expect(expectPoolSame(bed)).toHaveLength(2);
     expect(await listProblems(mosaic)).toEqual([]);
   });
 
@@ -60,7 +68,7 @@ function testKills(bed: Bed): void {
     await mosaic.createVolume("web", DISK);
     drop(/set_transaction_id/);
     await mosaic.createVolume("web", DISK);
-    expect(expectSame(bed)).toEqual([1]);
+    expect(expectPoolSame(bed)).toEqual([1]);
     drop(/0 'delete/);
     // What the killed run had sent may be on its way still.
     while (!trySend(poolOf(bed), "create_thin 1")) await Bun.sleep(20);
@@ -107,7 +115,7 @@ function testSizes(bed: Bed): void {
     expect(use.readBlocks()).toBeLessThan(grown);
     await mosaic.unmountVolume("web", use.mountPoint);
     expect((await mosaic.statVolume("web")).virtualBytes).toBe(32 * MIB);
-    expect(expectSame(bed)).toHaveLength(1);
+    expect(expectPoolSame(bed)).toHaveLength(1);
   });
 
   test("xfs grows in use", async () => {

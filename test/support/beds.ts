@@ -108,7 +108,12 @@ function isOfThisRun({ tier }: BedRow): boolean {
   return here === (process.env.MOSAIC_DEVICE_MAPPER === "host" ? undefined : "guest");
 }
 
-/** Whether the volumes of a bed are images, which need a size. */
+/** Whether the volumes of a bed are block devices, which need a size. */
+export function needsSize({ backend }: BedRow): boolean {
+  return backend !== "plain" && backend !== "btrfs";
+}
+
+/** Whether the volumes of a bed are image files. */
 export function hasImages(row: BedRow): boolean {
   return row.backend === "loop" || row.backend === "qcow2";
 }

@@ -39,7 +39,7 @@ export function readIds(bed: Bed): number[] {
 export const listIds = (bed: Bed) => [...listObjects(bed.location)].map(({ id }) => id).sort((a, b) => a - b);
 
 /** The list and the pool say the same; gives the ids. */
-export function expectSame(bed: Bed): number[] {
+export function expectPoolSame(bed: Bed): number[] {
   const ids = listIds(bed);
   expect(readIds(bed).filter((id) => id !== 0)).toEqual(ids);
   const ledger = JSON.parse(readFileSync(join(statePath(bed), "pool"), "utf8"));
