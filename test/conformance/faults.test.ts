@@ -16,7 +16,7 @@ import { listBedDevices, whileAttached } from "../support/devices.ts";
 import { until } from "../support/expect.ts";
 import { FaultySteps } from "../support/faults.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
-import { expectPoolMatches } from "../support/pools.ts";
+import { expectPoolSame } from "../support/pools.ts";
 import { rawImageOf } from "../support/rawimage.ts";
 import { readInsideBytes } from "../support/resizing.ts";
 import { mountsBelow, snapshotTree } from "../support/snapshot.ts";
@@ -338,7 +338,7 @@ async function expectWholeVolumes(mosaic: Mosaic, bed: Bed): Promise<void> {
     [],
   );
   if (bed.row.backend === "qcow2") checkQcow2Images(bed, volumes);
-  if (bed.isPool) expectPoolMatches(bed);
+  if (bed.isPool) expectPoolSame(bed);
 }
 
 /** By the format's own checker; every base is needed by an image. */
