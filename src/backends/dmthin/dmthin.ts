@@ -64,7 +64,11 @@ export function openDmthin(context: BackendContext): Backend {
 
 function openStore(context: BackendContext): ThinStore {
   const statePath = openState(context);
-  const location = openLocation(`${statePath}/volumes`, { ...context, layoutPath: "" });
+  const location = openLocation(`${statePath}/volumes`, {
+    ...context,
+    layoutPath: "",
+    what: "directory of the key state",
+  });
   const form: Form = {
     backend: "dmthin",
     description: "a file that names a device of the pool",
