@@ -2,6 +2,7 @@ import type { VolumeRecord } from "../location/record.ts";
 import type { Store } from "../location/store.ts";
 import type { LockedVolume } from "../location/volumes.ts";
 import type { FileKey } from "../system/files.ts";
+import type { BlockNode } from "../system/storagedaemon.ts";
 
 // A volume that is an image: a file whose content is reached as a raw file. A raw image is that file itself; one of
 // another format is shown as such a file by a storage daemon. All beyond that is the same: the loop device of that file.
@@ -46,6 +47,8 @@ export interface Images {
   describe(volume: OpenImage): ImageInfo;
   /** The size that its users see, in bytes. Throws DAMAGED. */
   sizeOf(volume: OpenImage): number;
+  /** The image as a storage daemon opens it; absent where there is no way to show it at a socket. Throws DAMAGED. */
+  node?(volume: OpenImage, readOnly: boolean): BlockNode;
   /** Opens the content. Throws BUSY, DAMAGED. */
   open(volume: LockedVolume, readOnly: boolean): Promise<RawFile>;
   /** Ends what `open` began, after the last device is gone; absent where that is nothing. */

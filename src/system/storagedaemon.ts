@@ -28,8 +28,8 @@ export interface BlockNode {
     readonly "read-only": boolean;
     readonly discard: "unmap";
   };
-  /** The node below; null where there is none, so that QEMU follows no name in the image. */
-  readonly backing: BlockNode | null;
+  /** The node below; null where there is none, so that QEMU follows no name in the image; absent where the format knows none. */
+  readonly backing?: BlockNode | null;
 }
 
 /** The file that shows the image of an export. */
@@ -42,24 +42,33 @@ export function exportPathOf(directory: string): string {
  * Throws BUSY when another process has the image open.
  */
 export async function startDaemon(steps: Steps, directory: string, node: BlockNode): Promise<void> {
-  if (!steps.planning) prepareDirectory(directory);
+  const path = exportPathOf(directory);
+  if (!steps.planning) {
+    prepareDirectory(directory);
+    if (!findStatus(path)) closeSync(calling("open", path, () => openSync(path, "wx", 0o600)));
+  }
   const exported = {
     type: "fuse",
     id: "export",
     "node-name": node["node-name"],
-    mountpoint: exportPathOf(directory),
+    mountpoint: path,
     writable: !node["read-only"],
   };
+  await runDaemon(steps, directory, [node], ["--export", JSON.stringify(exported)]);
+}
+
+/** Runs a daemon with these nodes, which goes on when its socket and all that it shows are there. Throws BUSY as `startDaemon`. */
+export async function runDaemon(
+  steps: Steps,
+  directory: string,
+  nodes: readonly BlockNode[],
+  shown: readonly string[],
+): Promise<void> {
   const socket = `socket,id=monitor,server=on,wait=off,path=${directory.replaceAll(",", ",,")}/${MONITOR_NAME}`;
-  const nodes = splitNode(node).flatMap((part) => ["--blockdev", JSON.stringify(part)]);
-  const args = [...nodes, "--chardev", socket, "--monitor", "chardev=monitor"];
+  const parts = nodes.flatMap(splitNode).flatMap((part) => ["--blockdev", JSON.stringify(part)]);
+  const args = [...parts, "--chardev", socket, "--monitor", "chardev=monitor", ...shown, "--daemonize"];
   const options = { deadlineMs: END_DEADLINE_MS, translate: translateWords };
-  await runTool(
-    steps,
-    "qemu-storage-daemon",
-    [...args, "--export", JSON.stringify(exported), "--daemonize"],
-    options,
-  );
+  await runTool(steps, "qemu-storage-daemon", args, options);
 }
 
 /**
@@ -81,11 +90,24 @@ export function fileNodeOf(node: string): string {
 
 /** The process that shows an image in a directory; undefined when there is none. */
 export function findDaemon(directory: string): number | undefined {
-  const path = JSON.stringify(exportPathOf(directory)).slice(1, -1);
-  return listProcesses().find((pid) => {
-    const argv = readArguments(pid);
-    return basename(argv[0] ?? "") === "qemu-storage-daemon" && argv.some((word) => word.includes(path));
-  });
+  const path = JSON.stringify(`${directory}/`).slice(1, -1);
+  return listProcesses().find((pid) => readDaemonArguments(pid).some((word) => word.includes(path)));
+}
+
+/** Whether a process is stopped, as by SIGSTOP or a debugger: then whoever reads or writes what it shows waits. */
+export function isStopped(pid: number): boolean {
+  return ["T", "t"].includes(readStatus(pid)[0] ?? "");
+}
+
+/** The arguments of a process that is a storage daemon; none of any other one. */
+export function readDaemonArguments(pid: number): string[] {
+  const argv = readArguments(pid);
+  return basename(argv[0] ?? "") === "qemu-storage-daemon" ? argv : [];
+}
+
+/** Gives commands to the monitor of a daemon; gives what each returned. Throws TOOL_FAILED, UNAVAILABLE. */
+export function askDaemon(directory: string, commands: readonly QmpCommand[]): Promise<unknown[]> {
+  return askMonitor(`${directory}/${MONITOR_NAME}`, commands);
 }
 
 /** Whether a process has a file open. */
@@ -98,7 +120,7 @@ export function hasOpen(pid: number, file: FileKey): boolean {
 
 /** The name of the node that a daemon shows now. Throws UNAVAILABLE. */
 export async function findShownNode(directory: string): Promise<string | undefined> {
-  const [exports] = await askMonitor(`${directory}/${MONITOR_NAME}`, [{ execute: "query-block-exports" }]);
+  const [exports] = await askDaemon(directory, [{ execute: "query-block-exports" }]);
   return (exports as { "node-name"?: string }[] | undefined)?.[0]?.["node-name"];
 }
 
@@ -113,7 +135,7 @@ export function commandDaemon(
   const text = `printf '%s\\n' ${shellQuote([lines])} | socat - UNIX-CONNECT:${socket}`;
   return steps.take<void>(
     { text, kind: "call" },
-    async () => void (await askMonitor(socket, commands)),
+    async () => void (await askDaemon(directory, commands)),
     undefined,
   );
 }
@@ -133,10 +155,11 @@ export function isShown(directory: string): boolean {
 /** Ends the daemon of a directory, whatever of it is left, and removes the directory. Throws BUSY when it does not end. */
 export function endDaemon(steps: Steps, directory: string): Promise<void> {
   const text = shellQuote(["pkill", "--full", exportPathOf(directory)]);
-  return steps.take({ text, kind: "call" }, () => end(directory), undefined);
+  return steps.take({ text, kind: "call" }, () => removeDaemon(directory), undefined);
 }
 
-async function end(directory: string): Promise<void> {
+/** What `endDaemon` does, as a part of another step. */
+export async function removeDaemon(directory: string): Promise<void> {
   const pid = findDaemon(directory);
   if (pid !== undefined) await endProcess(pid, directory);
   // One that was killed leaves its mount, on which every call fails.
@@ -160,11 +183,10 @@ async function endProcess(pid: number, directory: string): Promise<void> {
   }
 }
 
-function prepareDirectory(directory: string): void {
+/** Makes the directory of a daemon, without the socket of one that died. */
+export function prepareDirectory(directory: string): void {
   makeRunDirectory(directory);
-  const path = exportPathOf(directory);
   calling("rm", directory, () => rmSync(`${directory}/${MONITOR_NAME}`, { force: true }));
-  if (!findStatus(path)) closeSync(calling("open", path, () => openSync(path, "wx", 0o600)));
 }
 
 /** QEMU says so where another process has the image open. */
@@ -174,14 +196,19 @@ function translateWords(words: string): ErrorCode | undefined {
 
 /** When a process began, in ticks since boot, so that it is not taken for a later one with its number; undefined when it has ended. */
 function readStartTime(pid: number): string | undefined {
+  const fields = readStatus(pid);
+  return fields[0] === "Z" ? undefined : fields[19];
+}
+
+/** The state of a process and what proc_pid_stat(5) tells after it; nothing when it has ended. */
+function readStatus(pid: number): string[] {
   try {
     // The name before it, in parentheses, may have blanks.
-    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    return readFileSync(`/proc/${pid}/stat`, "utf8")
       .replace(/^.*\) /s, "")
       .split(" ");
-    return fields[0] === "Z" ? undefined : fields[19];
   } catch {
-    return undefined;
+    return [];
   }
 }
 

@@ -1,21 +1,15 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { fsyncSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import type { ActionName } from "../../src/api/actions.ts";
 import { type Mosaic, openMosaic } from "../../src/index.ts";
 import { closeFd, openDirectory } from "../../src/system/files.ts";
 import { ioctl } from "../../src/system/libc.ts";
 import { BEDS, type Bed, describeOnBed, dmsetup, run } from "../support/beds.ts";
 import { expectError } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
-import {
-  expectPoolSame,
-  killAfter,
-  listIds,
-  listProblems,
-  poolOf,
-  readIds,
-  trySend,
-} from "../support/pools.ts";
+import { killAtStep } from "../support/killing.ts";
+import { expectPoolSame, listIds, listProblems, poolOf, readIds, trySend } from "../support/pools.ts";
 
 // Volumes of a thin pool: what kills leave, ids, sizes, and what was in a block before.
 
@@ -34,11 +28,15 @@ describeOnBed(BEDS.dmthin[0], (bed) => {
   test("what a dropped volume held is never shown in a new one", () => testZeroing(bed));
 });
 
+function kill(bed: Bed, step: RegExp, action: ActionName, values: object): void {
+  expect(killAtStep(bed.config, "kill-after", step, action, values)).toBe(true);
+}
+
 function testKills(bed: Bed): void {
   test("a create that is killed is undone by the next, and no id is lost", async () => {
     await using mosaic = await openMosaic(bed.config);
     for (const step of [/>.*volume/, /create_thin/]) {
-      killAfter(bed, step, "create", { kind: "disk", volume: "new", sizeBytes: 8 * MIB });
+      kill(bed, step, "create", { kind: "disk", volume: "new", sizeBytes: 8 * MIB });
       expect(mosaic.haveVolume("new").exists).toBe(false);
     }
     await mosaic.createVolume("new", DISK);
@@ -51,7 +49,7 @@ function testKills(bed: Bed): void {
     await mosaic.createVolume("web", FS);
     await mosaic.mountVolume("web", mountPoint);
     for (const step of [/dmsetup suspend/, /create_snap/]) {
-      killAfter(bed, step, "clone", { origin: "web", volume: "copy" });
+      kill(bed, step, "clone", { origin: "web", volume: "copy" });
       writeFileSync(join(mountPoint, "file"), `written after ${step}`);
       run("sync", "-f", mountPoint);
     }
@@ -63,7 +61,7 @@ function testKills(bed: Bed): void {
 
   test("a drop that is killed is finished by the next, unless somebody else has the id by then", async () => {
     await using mosaic = await openMosaic(bed.config);
-    const drop = (step: RegExp) => killAfter(bed, step, "drop", { volume: "web" });
+    const drop = (step: RegExp) => kill(bed, step, "drop", { volume: "web" });
     await mosaic.createVolume("web", DISK);
     drop(/set_transaction_id/);
     await mosaic.createVolume("web", DISK);

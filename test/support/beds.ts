@@ -263,8 +263,8 @@ export function daemonsBelow(directory: string): { readonly pid: number; readonl
     const argv = readArguments(pid);
     if (!argv[0]?.endsWith("qemu-storage-daemon")) return [];
     if (!argv.some((word) => word.includes(`"filename":"${directory}/`))) return [];
-    const path = /"mountpoint":"([^"]+)"/.exec(argv.join(" "))?.[1] ?? "";
-    return [{ pid, path }];
+    const shown = /"mountpoint":"([^"]+)"/.exec(argv.join(" "))?.[1];
+    return [{ pid, path: shown ?? /"unix","path":"([^"]+)"/.exec(argv.join(" "))?.[1] ?? "" }];
   });
 }
 
@@ -276,7 +276,7 @@ export function endDaemonsBelow(directory: string): void {
     for (let attempt = 0; attempt < 200 && readArguments(pid)[0]; attempt++) Bun.sleepSync(20);
     if (readArguments(pid)[0]) process.kill(pid, "SIGKILL");
     Bun.spawnSync(["umount", path], { timeout: 20_000, stderr: "ignore" });
-    rmSync(dirname(path), { recursive: true, force: true });
+    if (path !== "") rmSync(dirname(path), { recursive: true, force: true });
   }
 }
 

@@ -53,14 +53,6 @@ export async function listProblems(mosaic: Mosaic): Promise<string[]> {
   return findings.filter(({ severity }) => severity === "problem").map(({ code }) => code);
 }
 
-/** Runs an action that is killed when it has begun the step whose text matches. */
-export function killAfter(bed: Bed, step: RegExp, action: string, values: object): void {
-  const child = join(import.meta.dir, "faultchild.ts");
-  const argv = [process.execPath, child, bed.config, "kill-after", step.source, action];
-  const result = Bun.spawnSync([...argv, JSON.stringify(values)], { timeout: 120_000 });
-  expect(result.signalCode, `${step} ${result.stdout} ${result.stderr}`).toBe("SIGKILL");
-}
-
 /** Sends a message to a pool as dmsetup does, and much faster; false when the kernel refuses it: linux/dm-ioctl.h. */
 export function trySend(pool: string, message: string): boolean {
   const DM_TARGET_MSG = 0xc138fd0e;
