@@ -24,14 +24,14 @@ export function loopOf(bed: Bed, part: "metadata" | "data"): string {
 
 /** The ids of the devices in the pool, by its own tool. */
 export function readIds(bed: Bed): number[] {
-  dmsetup("message", poolOf(bed), "0", "reserve_metadata_snap");
+  expect(trySend(poolOf(bed), "reserve_metadata_snap")).toBe(true);
   try {
     const argv = ["thin_ls", "-m", "--no-headers", "--format", "DEV", loopOf(bed, "metadata")];
     return run(...argv)
       .split("\n")
       .flatMap((line) => (line.trim() ? [Number(line)] : []));
   } finally {
-    dmsetup("message", poolOf(bed), "0", "release_metadata_snap");
+    trySend(poolOf(bed), "release_metadata_snap");
   }
 }
 
