@@ -142,6 +142,7 @@ async function testGrowth(bed: Bed, inside: "ext4" | "xfs"): Promise<void> {
   const use = await fillVolume(bed, mosaic, sizeBytes);
   await mosaic.resizeVolume("web", sizeBytes + 64 * MIB);
   expect(use.readBlocks()).toBeGreaterThan(use.blocks);
+  run("sync", join(use.mountPoint, "file"));
   shutDown(use.mountPoint);
   await mosaic.unmountVolume("web", use.mountPoint);
   await mosaic.cloneVolume("web", "copy");
