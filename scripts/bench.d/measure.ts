@@ -18,6 +18,12 @@ export interface Samples {
   readonly cpuMs: number[];
 }
 
+/** Of the environment only what finds programs, and where moctl keeps what a reboot makes void. */
+const ENVIRONMENT = {
+  PATH: process.env.PATH ?? "",
+  LC_ALL: "C",
+  ...(process.env.MOSAIC_RUN_DIR && { MOSAIC_RUN_DIR: process.env.MOSAIC_RUN_DIR }),
+};
 const WARM_UP_ROUNDS = 2;
 const LEAST_ROUNDS = 5;
 const BUDGET_MS = 20_000;
@@ -65,7 +71,7 @@ interface Ended {
 export function runProgram(run: Run, stdout: "pipe" | "ignore" = "pipe"): Ended {
   const result = Bun.spawnSync([...run.argv], {
     cwd: run.cwd ?? "/",
-    env: { PATH: process.env.PATH ?? "", LC_ALL: "C", ...run.environment },
+    env: { ...ENVIRONMENT, ...run.environment },
     stdin: "ignore",
     stdout,
     stderr: "pipe",
@@ -76,17 +82,25 @@ export function runProgram(run: Run, stdout: "pipe" | "ignore" = "pipe"): Ended 
   return { stdout: result.stdout?.toString() ?? "", stderr, cpuMs: microseconds / 1000 };
 }
 
-/** Runs all sides in turn, as often as said; gives what each of them gave. The first round does not count. */
+/**
+ * Runs all sides in turn, as often as said or as the time allows; gives what each of them gave. The first round does not
+ * count.
+ */
 export function measureInTurn<Name extends string>(
   rounds: number,
   sides: Readonly<Record<Name, () => number>>,
+  budgetMs = Number.POSITIVE_INFINITY,
 ): Record<Name, number[]> {
   const entries = Object.entries<() => number>(sides).map(([name, run]) => ({
     name,
     run,
     found: [] as number[],
   }));
-  for (let round = 0; round <= rounds; round++) for (const { run, found } of entries) found.push(run());
+  const start = performance.now();
+  for (let round = 0; round <= rounds; round++) {
+    if (round > LEAST_ROUNDS && performance.now() - start > budgetMs) break;
+    for (const { run, found } of entries) found.push(run());
+  }
   return Object.fromEntries(entries.map(({ name, found }) => [name, found.slice(1)])) as Record<
     Name,
     number[]

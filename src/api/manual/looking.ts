@@ -45,6 +45,7 @@ export const INFO: readonly [Use, Use] = [
         },
       },
       space: { filesystem: "xfs", sizeBytes: 1006632960, usedBytes: 40865792, availableBytes: 965767168 },
+      pool: null,
       host: {
         kernel: {
           release: "6.18.44",

@@ -4,14 +4,15 @@ import { publishVolume } from "../../location/changes.ts";
 import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import type { VolumeAddress } from "../../location/volumes.ts";
-import { runDmsetup } from "../../system/dmsetup.ts";
+import { runDmsetup, withoutUdev } from "../../system/dmsetup.ts";
 import { syncMounted, syncPath } from "../../system/files.ts";
 import { startWatchdog } from "../../system/watchdog.ts";
 import { lockThin, type ThinVolume } from "./access.ts";
 import type { PoolChange } from "./change.ts";
 import { findForeignDevices, findThinDevice, nameOf, openThinDevice, waitUntilGone } from "./devices.ts";
+import { requireRoom, requireWritable } from "./health.ts";
 import type { ThinObject } from "./objects.ts";
-import { requireNoForeign, resumedTooEarly } from "./overcommit.ts";
+import { requireCommitted, requireNoForeign, resumedTooEarly } from "./overcommit.ts";
 import type { ThinStore } from "./store.ts";
 import { makeThin } from "./thin.ts";
 
@@ -24,6 +25,7 @@ export async function cloneThin(
   const volume = await lockThin(store, origin);
   try {
     const record = makeRecord(volume.record);
+    requireCommitted(store, volume.pool.sizeBytes, volume.sizeBytes);
     await writeOut(store, volume);
     await publishVolume(store, record, async (operation) => {
       const { id } = await snapThin(store, volume, operation);
@@ -43,10 +45,18 @@ export async function cloneThin(
  * Writes to the device what waits to be written, so that it is suspended for a moment only. On btrfs nothing else does: the
  * kernel does not find its filesystem by the device, and so does not freeze it.
  */
-async function writeOut({ steps }: ThinStore, { pool, thinId, record }: ThinVolume): Promise<void> {
+async function writeOut({ steps, limits }: ThinStore, { pool, thinId, record }: ThinVolume): Promise<void> {
+  // A full pool would let us wait.
+  if (!steps.planning) requireRoom(pool, limits);
   const device = findThinDevice(pool, thinId);
-  if (device)
+  if (!device) return;
+  try {
     await withWritableMount(steps, record.filesystem, device, (mountFd) => syncMounted(steps, mountFd));
+  } catch (thrown) {
+    // It may have been too much for the pool.
+    if (!steps.planning) requireWritable(pool);
+    throw thrown;
+  }
 }
 
 /** Makes a snapshot of a volume for an operation, whose object is then at its place. */
@@ -89,10 +99,12 @@ async function takeSnapshot(
   if (!findThinDevice(pool, thinId)) return snap();
   const name = nameOf(pool, thinId);
   const resume = () => runDmsetup(steps, ["resume", name], [lockFd]);
-  const watchdog = await startWatchdog(steps, operation.path, "dmsetup", ["resume", name]);
+  const watchdog = await startWatchdog(steps, operation.path, "dmsetup", withoutUdev(["resume", name]));
   try {
     // The kernel freezes ext4 and XFS on it, too.
     await runDmsetup(steps, ["suspend", name], [lockFd, operation.fd]);
+    // What its filesystem had to write may have been too much for the pool, and is lost then.
+    if (!steps.planning) requireWritable(pool);
     requireSuspended(steps.planning, pool, thinId);
     await snap();
     requireSuspended(steps.planning, pool, thinId);
