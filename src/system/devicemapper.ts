@@ -71,7 +71,9 @@ export function readTargetStatus(key: DeviceKey): Target[] {
 export function listMappedUsers(number: string): MappedDevice[] {
   return listDirectory(`/sys/dev/block/${number}/holders`).flatMap((name) => {
     const path = `/sys/block/${name}/dev`;
-    const other = unlessErrno(["ENOENT"], () => calling("read", path, () => readFileSync(path, "utf8")));
+    const other = unlessErrno(["ENOENT", "ENODEV"], () =>
+      calling("read", path, () => readFileSync(path, "utf8")),
+    );
     return other ? (findMappedDevice({ number: other.trim() }) ?? []) : [];
   });
 }

@@ -1,10 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { parseConfig } from "../../src/api/config.ts";
+import { listTypeWords } from "../../src/backends/registry.ts";
 
 // Every fault is shown with file, line and column, the source line, and a caret below the exact place.
 
 const BASE = "type: loop\nlocation: x\n";
-const TYPES = "one of plain, dir, loop, fsimg, btrfs, dmthin, thin";
+const TYPES = `one of ${[...listTypeWords().keys()].join(", ")}`;
 const KEYS = "one of type, location, default_fs, layout, volumeMap, requireMount";
 const BOMB = ["a: &a [x,x,x,x,x,x,x,x,x]", ..."bcdefgh"]
   .map((key, index, keys) =>

@@ -1,10 +1,11 @@
 import { isFilesystemName, makeDistinct } from "../../filesystems/registry.ts";
+import { withWritableMount } from "../../filesystems/writablemount.ts";
 import { publishVolume } from "../../location/changes.ts";
 import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import type { VolumeAddress } from "../../location/volumes.ts";
 import { runDmsetup } from "../../system/dmsetup.ts";
-import { syncPath } from "../../system/files.ts";
+import { syncMounted, syncPath } from "../../system/files.ts";
 import { startWatchdog } from "../../system/watchdog.ts";
 import { lockThin, type ThinVolume } from "./access.ts";
 import type { PoolChange } from "./change.ts";
@@ -23,6 +24,7 @@ export async function cloneThin(
   const volume = await lockThin(store, origin);
   try {
     const record = makeRecord(volume.record);
+    await writeOut(store, volume);
     await publishVolume(store, record, async (operation) => {
       const { id } = await snapThin(store, volume, operation);
       const { filesystem } = record;
@@ -35,6 +37,16 @@ export async function cloneThin(
   } finally {
     volume.close();
   }
+}
+
+/**
+ * Writes to the device what waits to be written, so that it is suspended for a moment only. On btrfs nothing else does: the
+ * kernel does not find its filesystem by the device, and so does not freeze it.
+ */
+async function writeOut({ steps }: ThinStore, { pool, thinId, record }: ThinVolume): Promise<void> {
+  const device = findThinDevice(pool, thinId);
+  if (device)
+    await withWritableMount(steps, record.filesystem, device, (mountFd) => syncMounted(steps, mountFd));
 }
 
 /** Makes a snapshot of a volume for an operation, whose object is then at its place. */
@@ -79,7 +91,7 @@ async function takeSnapshot(
   const resume = () => runDmsetup(steps, ["resume", name], [lockFd]);
   const watchdog = await startWatchdog(steps, operation.path, "dmsetup", ["resume", name]);
   try {
-    // The kernel freezes the filesystem on it, too.
+    // The kernel freezes ext4 and XFS on it, too.
     await runDmsetup(steps, ["suspend", name], [lockFd, operation.fd]);
     requireSuspended(steps.planning, pool, thinId);
     await snap();
