@@ -14,6 +14,7 @@ import {
   findDaemon,
   isShown,
   isShownHere,
+  type LayeredNode,
   startDaemon,
 } from "../system/storagedaemon.ts";
 import type { RawFile } from "./images.ts";
@@ -38,7 +39,7 @@ export function listExports(identity: string): string[] {
 export async function openExport(
   steps: Steps,
   directory: string,
-  makeNode: () => BlockNode,
+  makeNode: () => BlockNode | LayeredNode,
   readOnly: boolean,
 ): Promise<RawFile> {
   const path = exportPathOf(directory);
@@ -117,7 +118,7 @@ export function deadError(directory: string): MosaicError {
   return new MosaicError("DAMAGED", message, { directory, reason: "dead-daemon" });
 }
 
-async function restartDaemon(steps: Steps, directory: string, node: BlockNode): Promise<void> {
+async function restartDaemon(steps: Steps, directory: string, node: BlockNode | LayeredNode): Promise<void> {
   // Of one that only waits to be ended nobody knows how it was started.
   if (findDaemon(directory) !== undefined || isShown(directory)) {
     await endDaemon(steps, directory);

@@ -11,7 +11,7 @@ import {
   toHolder,
 } from "../system/holders.ts";
 import { findLoopDevice, type LoopDevice, listLoopDevices } from "../system/loop.ts";
-import { readAllMounts } from "../system/mounts.ts";
+import { isAtOrBelow, readAllMounts } from "../system/mounts.ts";
 import type { Images } from "./images.ts";
 
 const SETTLE_MS = 5_000;
@@ -37,6 +37,11 @@ export function findFileUsers(path: string, fd: number, daemon?: number): Holder
   const isImage = (open: string, link: string) =>
     basename(open) === basename(path) && findKeyBehind(link) === key;
   return findProcesses(path, isImage).filter((user) => user.kind !== "process" || user.pid !== daemon);
+}
+
+/** Who has a file in a directory open, beside this process. */
+export function findDirectoryUsers(path: string): Holder[] {
+  return findProcesses(path, (open) => isAtOrBelow(open, path));
 }
 
 /** Who holds an image: the device of its raw file, who uses that, and the processes that have a file of it open. */

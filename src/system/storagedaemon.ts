@@ -28,9 +28,25 @@ export interface BlockNode {
     readonly "read-only": boolean;
     readonly discard: "unmap";
   };
-  /** The node below; null where there is none, so that QEMU follows no name in the image. */
-  readonly backing: BlockNode | null;
+  /** The node below; null where there is none, so that QEMU follows no name in the image; absent where the format has none. */
+  readonly backing?: BlockNode | null;
 }
+
+/** The part of a disk that is shown, in bytes; all of it from `offset` on where there is no `size`. */
+export interface Window {
+  readonly offset: number;
+  readonly size?: number;
+}
+
+/** Images that lie one over another and whose driver takes no `backing`: from the lowest on, each is put over the one before it. */
+export interface LayeredNode {
+  readonly layers: readonly BlockNode[];
+  readonly window: Window;
+  readonly "read-only": boolean;
+}
+
+/** The name of the node that shows the window of a layered image. */
+export const WINDOW_NODE = "window";
 
 /** The file that shows the image of an export. */
 export function exportPathOf(directory: string): string {
@@ -41,25 +57,59 @@ export function exportPathOf(directory: string): string {
  * Starts a daemon that shows the image `node`, and waits until its file is there; the directory is one below /run that this process has locked.
  * Throws BUSY when another process has the image open.
  */
-export async function startDaemon(steps: Steps, directory: string, node: BlockNode): Promise<void> {
+export async function startDaemon(
+  steps: Steps,
+  directory: string,
+  node: BlockNode | LayeredNode,
+): Promise<void> {
   if (!steps.planning) prepareDirectory(directory);
-  const exported = {
-    type: "fuse",
-    id: "export",
-    "node-name": node["node-name"],
-    mountpoint: exportPathOf(directory),
-    writable: !node["read-only"],
-  };
   const socket = `socket,id=monitor,server=on,wait=off,path=${directory.replaceAll(",", ",,")}/${MONITOR_NAME}`;
-  const nodes = splitNode(node).flatMap((part) => ["--blockdev", JSON.stringify(part)]);
-  const args = [...nodes, "--chardev", socket, "--monitor", "chardev=monitor"];
-  const options = { deadlineMs: END_DEADLINE_MS, translate: translateWords };
-  await runTool(
-    steps,
-    "qemu-storage-daemon",
-    [...args, "--export", JSON.stringify(exported), "--daemonize"],
-    options,
-  );
+  const monitor = ["--chardev", socket, "--monitor", "chardev=monitor"];
+  const run = (nodes: readonly BlockNode[], shown: readonly string[]) => {
+    const parts = nodes.flatMap(splitNode).flatMap((part) => ["--blockdev", JSON.stringify(part)]);
+    const options = { deadlineMs: END_DEADLINE_MS, translate: translateWords };
+    return runTool(steps, "qemu-storage-daemon", [...parts, ...monitor, ...shown, "--daemonize"], options);
+  };
+  if (!("layers" in node)) {
+    const exported = describeExport(directory, String(node["node-name"]), node["read-only"]);
+    await run([node], ["--export", JSON.stringify(exported)]);
+    return;
+  }
+  // By its argument it is found also before it shows anything.
+  await run(node.layers, ["--pidfile", `${exportPathOf(directory)}.pid`]);
+  try {
+    await commandDaemon(steps, directory, layNodes(directory, node));
+  } catch (thrown) {
+    await endDaemon(steps, directory);
+    throw thrown;
+  }
+}
+
+/** Only what lies in no other node can be put over one, so the window and the file come last. */
+function layNodes(directory: string, { layers, window, "read-only": readOnly }: LayeredNode): QmpCommand[] {
+  const names = layers.map((layer) => String(layer["node-name"]));
+  const snapshots = names.slice(1).map((overlay, index) => ({
+    execute: "blockdev-snapshot",
+    arguments: { node: names[index], overlay },
+  }));
+  const shown = describeWindow(String(names.at(-1)), window, readOnly);
+  const exported = describeExport(directory, WINDOW_NODE, readOnly);
+  return [
+    ...snapshots,
+    { execute: "blockdev-add", arguments: shown },
+    { execute: "block-export-add", arguments: exported },
+  ];
+}
+
+/** The node that shows a part of another one. */
+export function describeWindow(node: string, window: Window, readOnly: boolean): Record<string, unknown> {
+  const rules = { "read-only": readOnly, discard: "unmap" };
+  return { driver: "raw", "node-name": WINDOW_NODE, file: node, ...window, ...rules };
+}
+
+function describeExport(directory: string, node: string, readOnly: boolean): Record<string, unknown> {
+  const mountpoint = exportPathOf(directory);
+  return { type: "fuse", id: "export", "node-name": node, mountpoint, writable: !readOnly };
 }
 
 /**

@@ -66,6 +66,7 @@ export const BEDS = {
   qcow2: [
     { name: "qcow2 on xfs", backend: "qcow2", filesystem: "xfs", features: ["clone", "bdev", "volsize"] },
   ],
+  ploop: [{ name: "ploop on xfs", backend: "ploop", filesystem: "xfs", features: ["bdev", "volsize"] }],
   btrfs: [
     { name: "btrfs", backend: "btrfs", filesystem: "btrfs", features: ["clone"] },
     {
@@ -105,7 +106,7 @@ function isOfThisRun({ tier }: BedRow): boolean {
 
 /** Whether the volumes of a bed are images, which need a size. */
 export function hasImages(row: BedRow): boolean {
-  return row.backend === "loop" || row.backend === "qcow2";
+  return ["loop", "qcow2", "ploop"].includes(row.backend);
 }
 
 /** A bed that stands. */
@@ -248,8 +249,8 @@ export function daemonsBelow(directory: string): { readonly pid: number; readonl
     const argv = readArguments(pid);
     if (!argv[0]?.endsWith("qemu-storage-daemon")) return [];
     if (!argv.some((word) => word.includes(`"filename":"${directory}/`))) return [];
-    const path = /"mountpoint":"([^"]+)"/.exec(argv.join(" "))?.[1] ?? "";
-    return [{ pid, path }];
+    const shown = /"mountpoint":"([^"]+)"/.exec(argv.join(" "))?.[1];
+    return [{ pid, path: shown ?? (argv[argv.indexOf("--pidfile") + 1] ?? "").replace(/\.pid$/, "") }];
   });
 }
 
