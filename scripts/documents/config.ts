@@ -33,14 +33,16 @@ export function listKeysOfTypes(): string[] {
 
 function describeNeed(name: keyof ConfigFields, key: ConfigKey): string {
   const owners = TYPES.filter(([, row]) => hasKey(row, name)).map(([type]) => type);
-  const only = owners.length < TYPES.length ? `; only for type ${owners.join(" and ")}` : "";
+  const only = owners.length < TYPES.length ? `; only for type ${listing.format(owners)}` : "";
   return key.absent === undefined ? `, needed${only}` : `; ${key.absent}${only}`;
 }
 
-/** A mapping is shown by the key inside it. */
+const listing = new Intl.ListFormat("en-GB");
+
+/** A mapping with one key is shown by that. */
 function showName(name: string, key: ConfigKey): string {
-  const def = definitionOf(key, undefined);
-  return def.type === "object" ? `${name}.${Object.keys(def.shape ?? {}).join(".")}` : name;
+  const [inside, ...more] = Object.keys(definitionOf(key, undefined).shape ?? {});
+  return inside === undefined || more.length > 0 ? name : `${name}.${inside}`;
 }
 
 function describeCell(name: keyof ConfigFields, key: ConfigKey, row: BackendRow): string {

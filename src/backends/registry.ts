@@ -88,7 +88,7 @@ export const BACKENDS = {
       size: "yes",
     },
     aliases: [],
-    keys: ["default_fs", "chain"],
+    keys: ["default_fs", "layout", "chain"],
     quotas: [],
     tools: ["blkid", "cp", "find", "flock", "fsfreeze", "qemu-img", "qemu-storage-daemon", "true"],
     kernelFeatures: listExportFeatures,

@@ -162,7 +162,15 @@ export function syncPath(steps: Steps, path: string): Promise<void> {
 
 /** Makes durable all of the filesystem of a mount that only its descriptor shows. */
 export function syncMounted(steps: Steps, mountFd: number): Promise<void> {
-  return change(steps, ["sync", "--file-system", "DETACHED"], () => syncFilesystem(mountFd));
+  return change(steps, ["sync", "--file-system", "DETACHED"], () => {
+    // The descriptor of a mount takes no syncfs, that of its root does.
+    const rootFd = openDirectory(`/proc/self/fd/${mountFd}/.`);
+    try {
+      syncFilesystem(rootFd);
+    } finally {
+      closeFd(rootFd);
+    }
+  });
 }
 
 /** Makes durable what was renamed into or out of the directory of `path`; where that is gone, in the one above, up to `top`. */

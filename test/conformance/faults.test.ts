@@ -10,13 +10,13 @@ import {
   type ConformanceBed,
   daemonsBelow,
   describeOnBed,
-  hasImages,
   run,
 } from "../support/beds.ts";
-import { listBedDevices } from "../support/devices.ts";
+import { listBedDevices, whileAttached } from "../support/devices.ts";
 import { until } from "../support/expect.ts";
 import { FaultySteps } from "../support/faults.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
+import { expectPoolMatches } from "../support/pools.ts";
 import { rawImageOf } from "../support/rawimage.ts";
 import { readInsideBytes } from "../support/resizing.ts";
 import { mountsBelow, snapshotTree } from "../support/snapshot.ts";
@@ -136,10 +136,8 @@ const SCENARIOS: readonly Scenario[] = [
   },
 ];
 
-/** The scenarios of beds in the virtual machine. */
-const OWN_OF_GUESTS = ["create", "drop", "resize: grow"];
-
-/** The scenarios where qcow2 goes another way than loop: each start of a storage daemon takes its time. */
+// Where one backend goes another way than the rest. A start of a storage daemon takes its time, and so does each program
+// in the virtual machine.
 const OWN_OF_QCOW2 = [
   "create",
   "clone",
@@ -149,6 +147,8 @@ const OWN_OF_QCOW2 = [
   "umount",
   "resize: shrink",
 ];
+const OWN_OF_DMTHIN = ["create disk", "clone of a mounted volume", "drop", "attach", "resize: shrink"];
+const OWN_OF_QUOTA = ["create", "drop", "resize: grow"];
 
 const counts: string[] = [];
 afterAll(() => console.error(`steps that failed or were killed at: ${counts.join(", ")}`));
@@ -156,18 +156,18 @@ afterAll(() => console.error(`steps that failed or were killed at: ${counts.join
 for (const row of ALL_BEDS) {
   describeOnBed(row, (bed) => {
     afterEach(() => clearBed(bed));
-    // In the virtual machine a start of a program takes seconds: there only what its beds do in a way of their own, and
-    // test/guest kills at the steps that only they have.
-    const isHost = row.tier === undefined;
-    const scenarios = SCENARIOS.filter((scenario) => isPossible(row, scenario));
-    const ofTier = scenarios.filter(({ name }) => isHost || OWN_OF_GUESTS.includes(name));
-    const isChosen = ({ name }: Scenario) => row.backend !== "qcow2" || OWN_OF_QCOW2.includes(name);
-    for (const scenario of ofTier.filter(isChosen)) {
+    for (const scenario of SCENARIOS.filter((one) => isPossible(row, one) && isChosen(row, one))) {
       test(`${scenario.name}: every step fails once`, () => failEveryStep(bed, scenario), TIMEOUT_MS);
-      if (!isHost) continue;
+      if (row.tier === "guest" && row.backend === "plain") continue;
       test(`${scenario.name}: every step is a kill once`, () => killAtEveryStep(bed, scenario), TIMEOUT_MS);
     }
   });
+}
+
+function isChosen(row: ConformanceBed, { name }: Scenario): boolean {
+  if (row.backend === "qcow2") return OWN_OF_QCOW2.includes(name);
+  if (row.backend === "dmthin") return OWN_OF_DMTHIN.includes(name);
+  return row.tier !== "guest" || OWN_OF_QUOTA.includes(name);
 }
 
 async function failEveryStep(bed: Bed, scenario: Scenario): Promise<void> {
@@ -269,8 +269,9 @@ function describeState(bed: Bed): unknown {
 /** The next command sweeps; an orphan of the killed process may still be at work, which holds its lock until it ends. */
 async function expectCleanAfterSweep(bed: Bed, scenario: Scenario, mountPoint: string): Promise<void> {
   await using mosaic = await openMosaic(bed.config);
+  const kind = mosaic.info().features.includes("bdev") ? "disk" : "fs";
   await until("the sweep", async () => {
-    await mosaic.createVolume("sweeper", { kind: hasImages(bed.row) ? "disk" : "fs", sizeBytes: SIZE });
+    await mosaic.createVolume("sweeper", { kind, sizeBytes: SIZE });
     await mosaic.dropVolume("sweeper");
     return !existsSync(join(bed.location, ".mosaic")) && !existsSync(join(bed.location, ".mosaic.drop"));
   });
@@ -305,12 +306,15 @@ async function expectCompletion(
   await runAction(mosaic, "resize", { ...values });
   expect(await mosaic.statVolume("old")).toMatchObject({ sizeBytes, virtualBytes: sizeBytes });
   if (mountsBelow(bed.directory).includes(mountPoint)) await mosaic.unmountVolume("old", mountPoint);
-  if (!hasImages(bed.row)) return;
+  if (!mosaic.info().features.includes("bdev")) return;
   await until("the device to go", () => listBedDevices(bed).length === 0);
-  const image = rawImageOf(bed, "old");
   const inside = (await mosaic.getVolume("old")).filesystem === "xfs" ? "xfs" : "ext4";
-  expect(readInsideBytes(inside, image)).toBe(sizeBytes);
-  run(...(inside === "xfs" ? ["xfs_repair", "-n"] : ["e2fsck", "-f", "-n"]), image);
+  const look = (image: string) => {
+    expect(readInsideBytes(inside, image)).toBe(sizeBytes);
+    run(...(inside === "xfs" ? ["xfs_repair", "-n"] : ["e2fsck", "-f", "-n"]), image);
+  };
+  if (bed.isPool) await whileAttached(mosaic, "old", look);
+  else look(rawImageOf(bed, "old"));
 }
 
 /** Each volume that is listed can be mounted, and no directory is left that no volume needs. */
@@ -334,6 +338,7 @@ async function expectWholeVolumes(mosaic: Mosaic, bed: Bed): Promise<void> {
     [],
   );
   if (bed.row.backend === "qcow2") checkQcow2Images(bed, volumes);
+  if (bed.isPool) expectPoolMatches(bed);
 }
 
 /** By the format's own checker; every base is needed by an image. */
