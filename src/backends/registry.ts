@@ -104,7 +104,7 @@ export const BACKENDS = {
       size: "yes",
     },
     aliases: [],
-    keys: ["default_fs"],
+    keys: ["default_fs", "layout"],
     quotas: [],
     tools: ["blkid", "cp", "find", "flock", "fsfreeze", "qemu-img", "qemu-storage-daemon", "true"],
     kernelFeatures: listExportFeatures,

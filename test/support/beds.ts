@@ -66,7 +66,9 @@ export const BEDS = {
   qcow2: [
     { name: "qcow2 on xfs", backend: "qcow2", filesystem: "xfs", features: ["clone", "bdev", "volsize"] },
   ],
-  ploop: [{ name: "ploop on xfs", backend: "ploop", filesystem: "xfs", features: ["bdev", "volsize"] }],
+  ploop: [
+    { name: "ploop on xfs", backend: "ploop", filesystem: "xfs", features: ["clone", "bdev", "volsize"] },
+  ],
   btrfs: [
     { name: "btrfs", backend: "btrfs", filesystem: "btrfs", features: ["clone"] },
     {

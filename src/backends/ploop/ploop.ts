@@ -13,8 +13,10 @@ import type { Operation } from "../../location/operation.ts";
 import type { Kind, VolumeRecord } from "../../location/record.ts";
 import { probeFilesystem } from "../../system/blkid.ts";
 import { syncPath } from "../../system/files.ts";
+import { canShareBlocks } from "../../system/reflink.ts";
 import type { Steps } from "../../system/steps.ts";
 import type { Backend, BackendContext } from "../backend.ts";
+import { cloneDisk } from "./clone.ts";
 import { DESCRIPTOR_NAME, findDescriptor, IMAGE_NAME } from "./descriptor.ts";
 import { type Disk, readDisk, readTables, windowOf } from "./disk.ts";
 import { ploopForm } from "./form.ts";
@@ -56,6 +58,9 @@ export function openPloop(context: BackendContext): Backend {
     check: () => checkImages(store),
     block: blockAccess(store),
     resize: (address, sizeBytes, options) => resizeImage(store, address, sizeBytes, options),
+    ...(canShareBlocks(location.fd, location.filesystemMagic) && {
+      clone: (origin, makeRecord) => cloneDisk(store, origin, makeRecord),
+    }),
   };
 }
 
