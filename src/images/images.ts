@@ -1,7 +1,9 @@
+import type { Deferred } from "../location/deferred.ts";
 import type { VolumeRecord } from "../location/record.ts";
 import type { Store } from "../location/store.ts";
 import type { LockedVolume } from "../location/volumes.ts";
 import type { FileKey } from "../system/files.ts";
+import type { LoopDevice } from "../system/loop.ts";
 
 // A volume that is an image: a file whose content is reached as a raw file. A raw image is that file itself; one of
 // another format is shown as such a file by a storage daemon. All beyond that is the same: the loop device of that file.
@@ -52,6 +54,8 @@ export interface Images {
   release?(volume: Pick<OpenImage, "record">): Promise<void>;
   /** Makes a copy of the content, without a device of it, as an image of its own. */
   copy(volume: LockedVolume, path: string, lockFd: number): Promise<void>;
+  /** How an image gets another size; absent where that is to give the raw file another size. */
+  readonly sizing?: ImageSizing;
   /** Runs an action with the content of an image that only this process works on. */
   whileOpen<T>(
     path: string,
@@ -59,6 +63,14 @@ export interface Images {
     readOnly: boolean,
     action: (rawPath: string) => Promise<T>,
   ): Promise<T>;
+}
+
+/** How an image gets another size whose raw file cannot be given one. */
+export interface ImageSizing {
+  /** Makes an image larger, where its content is used by this device also for that; `undo` takes it back. Throws BUSY, UNSUPPORTED. */
+  grow(volume: OpenImage, sizeBytes: number, device: LoopDevice | undefined, undo: Deferred): Promise<void>;
+  /** Makes an image of kind fs smaller that nobody knows yet. */
+  cut(path: string, sizeBytes: number, lockFd: number): Promise<void>;
 }
 
 /** A store of volumes that are images. */

@@ -12,7 +12,7 @@ export const SECTOR = 512;
 /** Bytes before the table. */
 export const HEADER_BYTES = 64;
 /** Where the header has what changes. */
-export const AT = { entries: 32, sizeSectors: 36, inUse: 44, extension: 56 } as const;
+export const AT = { entries: 32, sizeSectors: 36, inUse: 44, data: 48, extension: 56 } as const;
 /** What the in-use word is while a program writes the image. */
 export const IN_USE = 0x746f6e59;
 const CLOSED_WITH_EXTENSION = 0x312e3276;
@@ -78,11 +78,9 @@ function parseHeader(buffer: Buffer, path: string): ImageHeader {
   if (buffer.length < HEADER_BYTES) throw refused(path, "it is no ploop image");
   const format = SIGNATURES[buffer.toString("latin1", 0, 16) as keyof typeof SIGNATURES];
   if (format === undefined || buffer.readUInt32LE(16) !== 2) throw refused(path, "it is no ploop image");
-  const [blockSectors, entries, dataSectors] = [28, AT.entries, 48].map((at) => buffer.readUInt32LE(at)) as [
-    number,
-    number,
-    number,
-  ];
+  const [blockSectors, entries, dataSectors] = [28, AT.entries, AT.data].map((at) =>
+    buffer.readUInt32LE(at),
+  ) as [number, number, number];
   // Format 1 has 32 bits for it.
   const sizeSectors =
     format === 1 ? buffer.readUInt32LE(AT.sizeSectors) : Number(buffer.readBigUInt64LE(AT.sizeSectors));

@@ -93,7 +93,7 @@ function makeHead(sizeSectors: number, tableBlocks: number, blocks: readonly num
   const words = [2, 16, sizeSectors / 512, BLOCK_SECTORS, entries];
   for (const [index, word] of words.entries()) head.writeUInt32LE(word % 2 ** 32, 16 + 4 * index);
   head.writeBigUInt64LE(BigInt(sizeSectors), AT.sizeSectors);
-  head.writeUInt32LE(tableBlocks * BLOCK_SECTORS, 48);
+  head.writeUInt32LE(tableBlocks * BLOCK_SECTORS, AT.data);
   for (const [index, block] of blocks.entries())
     head.writeUInt32LE(tableBlocks + index, HEADER_BYTES + 4 * block);
   return head;
