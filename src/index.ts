@@ -26,7 +26,7 @@ export type {
   VolumeInfo,
 } from "./api/results.ts";
 export { Volume } from "./api/volume.ts";
-export type { Space, VolumeStat } from "./backends/backend.ts";
+export type { PoolHealth, Space, VolumeStat } from "./backends/backend.ts";
 export { type ErrorCode, type ErrorDetails, MosaicError } from "./base/errors.ts";
 export type { StoredName, VolumeName } from "./base/names.ts";
 export { formatSize, parseSize } from "./base/size.ts";

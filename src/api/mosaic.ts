@@ -76,6 +76,7 @@ export class Mosaic implements AsyncDisposable {
       features: listFeatures(this.backend),
       limits,
       space: this.backend.space(),
+      pool: this.backend.pool?.() ?? null,
     };
   }
 

@@ -1,4 +1,4 @@
-import type { Space, Usage, VolumeStat } from "../backends/backend.ts";
+import type { PoolHealth, Space, Usage, VolumeStat } from "../backends/backend.ts";
 import type { MosaicError } from "../base/errors.ts";
 import type { ImageInfo } from "../images/images.ts";
 import type { Finding } from "../location/finding.ts";
@@ -29,6 +29,8 @@ export interface MosaicInfo {
   readonly limits: MosaicLimits;
   /** The space of its location. */
   readonly space: Space;
+  /** How well the thin pool is that its volumes are in; null where there is none. */
+  readonly pool: PoolHealth | null;
 }
 
 /** What volumes of a mosaic can be. Sizes are bytes. */

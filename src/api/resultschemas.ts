@@ -72,6 +72,7 @@ export function resultSchemas(z: SchemaWords) {
     features: z.array(z.enum(["clone", "bdev", "volsize", "migrate"])),
     limits: limitsSchema(z),
     space: z.strictObject({ filesystem: text, sizeBytes: bytes, usedBytes: bytes, availableBytes: bytes }),
+    pool: z.nullable(poolSchema(z)),
   };
   const details = z.strictObject({
     ...infoFields,
@@ -141,6 +142,19 @@ function limitsSchema(z: SchemaWords) {
       maxGroups: bytes,
       groupPattern: z.string(),
     }),
+  });
+}
+
+function poolSchema(z: SchemaWords) {
+  const number = z.int().check(z.minimum(0));
+  return z.strictObject({
+    mode: z.enum(["inactive", "rw", "ro", "out-of-data-space", "failed"]),
+    needsCheck: z.boolean(),
+    transaction: number,
+    dataBytes: number,
+    usedDataBytes: number,
+    metadataBytes: number,
+    usedMetadataBytes: number,
   });
 }
 

@@ -22,6 +22,8 @@ export interface BackendCore {
   readonly limits: Limits;
   /** The space that volumes are made in. */
   space(): Space;
+  /** How well the pool is in which the volumes are; absent where there is none. */
+  readonly pool?: () => PoolHealth;
   /** The mosaic's metadata: a directory, which throws NOT_FOUND when that of the layout is not there, or a device. */
   readonly metadata: (() => DirectoryPlace & { readonly fd: number }) | BlockMetadata;
   /** Makes an empty volume with this record. Throws ALREADY_EXISTS, NO_SPACE. */
@@ -169,6 +171,20 @@ export interface Space {
   readonly usedBytes: number;
   /** What can still be written, without what is reserved. */
   readonly availableBytes: number;
+}
+
+/** How well a thin pool is. The numbers are 0 where the kernel tells none, as of a pool that has failed. */
+export interface PoolHealth {
+  /** ro: nothing can be changed; out-of-data-space: what needs a new block waits or fails; failed: nothing can be read. */
+  readonly mode: "inactive" | "rw" | "ro" | "out-of-data-space" | "failed";
+  /** Whether its metadata must be checked before it is written again. */
+  readonly needsCheck: boolean;
+  /** The transaction id, by which the list of volumes knows it. */
+  readonly transaction: number;
+  readonly dataBytes: number;
+  readonly usedDataBytes: number;
+  readonly metadataBytes: number;
+  readonly usedMetadataBytes: number;
 }
 
 /** How a volume is used at one moment, in every mount namespace. */

@@ -1,4 +1,5 @@
 import type { HostInfo, MosaicInfo, MosaicLimits, VolumeDetails } from "../api/results.ts";
+import type { PoolHealth } from "../backends/backend.ts";
 import { formatSize } from "../base/size.ts";
 import { describeHolder } from "../system/holders.ts";
 import { escapeControls } from "./columns.ts";
@@ -20,6 +21,7 @@ export function formatMosaic(info: MosaicInfo & { host: HostInfo }): string {
       "space",
       `${formatBytes(space.sizeBytes)} ${space.filesystem}, ${formatBytes(space.usedBytes)} used, ${formatBytes(space.availableBytes)} available`,
     ],
+    ...(info.pool ? [["pool", describePool(info.pool)] as const] : []),
     ["kernel", describeKernel(host.kernel)],
     ["tools", host.packages.map(describePackage).join(", ") || "none needed"],
   ]);
@@ -77,6 +79,14 @@ function listFilesystems({ filesystems }: MosaicLimits): [string, string][] {
 
 function describeNames({ names }: MosaicLimits): string {
   return `at most ${names.maxBytes} bytes, ${names.maxGroups} groups of ${names.groupMaxBytes}, each ${names.groupPattern}`;
+}
+
+function describePool(pool: PoolHealth): string {
+  if (pool.mode === "inactive") return "inactive";
+  const mode = pool.needsCheck ? `${pool.mode}, needs a check` : pool.mode;
+  const data = `${formatSize(pool.usedDataBytes)} of ${formatSize(pool.dataBytes)} data`;
+  const metadata = `${formatSize(pool.usedMetadataBytes)} of ${formatSize(pool.metadataBytes)} metadata`;
+  return `${mode}, ${data}, ${metadata}, transaction ${pool.transaction}`;
 }
 
 function describeKernel({ release, features }: HostInfo["kernel"]): string {

@@ -21,4 +21,6 @@ export interface Form {
   sweep?(steps: Steps): Promise<void>;
   /** Destroys the object at `path`, which nobody else can reach any more; can be called again after a failure. */
   remove(steps: Steps, path: string, lockFd: number): Promise<void>;
+  /** The same for what a killed run left, who knows when: the storage behind the object may be somebody else's by now. */
+  removeLeft?(steps: Steps, path: string): Promise<void>;
 }

@@ -112,7 +112,8 @@ async function sweepObject(
     if (holders.length > 0) return heldError(path, holders);
     const record = parseRecord(getAttribute(fd, RECORD_ATTRIBUTE) ?? Buffer.alloc(0));
     if (record) await pruneParents(steps, location, record.storedName);
-    await form.remove(steps, path, lockFd ?? fd);
+    if (form.removeLeft) await form.removeLeft(steps, path);
+    else await form.remove(steps, path, lockFd ?? fd);
     return undefined;
   } catch (thrown) {
     if (!(thrown instanceof MosaicError) || thrown.code === "CANCELLED") throw thrown;

@@ -5,8 +5,10 @@ import type { Steps } from "./steps.ts";
 // Changes of device-mapper, by dmsetup(8) in a process of its own: a message that waits for a device that does not answer
 // can be left alone, a system call of ours could not.
 
-/** The longest time that device-mapper may take for one change. */
-const DEADLINE_MS = 60_000;
+/** The longest time that device-mapper may take for one change: more than the 60 seconds for which a full pool waits. */
+const DEADLINE_MS = 90_000;
+/** What else would wait until udev says that it has seen the change: nothing of it is needed, and a dead one never says so. */
+const TELLING_UDEV: readonly string[] = ["create", "remove", "resume"];
 
 /** What the kernel said, from the words of dmsetup after "failed: ". */
 const ERRNO_WORDS: Readonly<Record<string, string>> = {
@@ -28,13 +30,18 @@ export async function runDmsetup(
   fds: readonly number[] = [],
 ): Promise<void> {
   try {
-    await runTool(steps, "dmsetup", args, { fds, deadlineMs: DEADLINE_MS });
+    await runTool(steps, "dmsetup", withoutUdev(args), { fds, deadlineMs: DEADLINE_MS });
   } catch (thrown) {
     const errno = thrown instanceof MosaicError ? findErrno(String(thrown.details.stderr)) : undefined;
     if (!(thrown instanceof MosaicError) || !errno) throw thrown;
     const details = { ...thrown.details, errno };
     throw new MosaicError(CODES[errno] ?? thrown.code, thrown.message, details, thrown);
   }
+}
+
+/** Arguments of dmsetup that wait for the kernel and nobody else. */
+export function withoutUdev([verb = "", ...args]: readonly string[]): string[] {
+  return TELLING_UDEV.includes(verb) ? [verb, "--noudevsync", ...args] : [verb, ...args];
 }
 
 /** Sends a message to the target of a device, such as `create_thin 3` to a pool. */

@@ -6,7 +6,14 @@ import { type Steps, shellQuote } from "./steps.ts";
 // group, bounded output, a deadline with escalation; a child that holds our lock's descriptor keeps the lock.
 
 const DIRECTORIES = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-const ENVIRONMENT = { PATH: DIRECTORIES.join(":"), LC_ALL: "C", LANG: "C", TZ: "UTC" };
+const ENVIRONMENT = {
+  PATH: DIRECTORIES.join(":"),
+  LC_ALL: "C",
+  LANG: "C",
+  TZ: "UTC",
+  // Names of mapped devices are those of the kernel.
+  DM_DEFAULT_NAME_MANGLING_MODE: "none",
+};
 /** Tells libdevmapper to make the nodes itself: where no udev runs it would wait for it in vain. */
 const WITHOUT_UDEV = { ...ENVIRONMENT, DM_DISABLE_UDEV: "1" };
 const OUTPUT_MAX_BYTES = 16 * 1024 * 1024;

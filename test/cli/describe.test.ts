@@ -35,6 +35,7 @@ const MOSAIC: MosaicInfo & { host: HostInfo } = {
     names: { maxBytes: 255, groupMaxBytes: 128, maxGroups: 8, groupPattern: "^[a-z]+$" },
   },
   space: { filesystem: "xfs", sizeBytes: 1024 ** 3, usedBytes: 1024 ** 2, availableBytes: 1000 },
+  pool: null,
   host: HOST,
 };
 
@@ -85,6 +86,24 @@ test("a mosaic without features, filesystems and tools says so", () => {
   expect(text).toStartWith("features:\ntype: loop\n");
   expect(text).toContain("\nsizes: recorded, not kept\nnames: ");
   expect(text).toEndWith("\ntools: none needed\n");
+});
+
+test("how well a pool is has a line", () => {
+  const pool = {
+    mode: "ro",
+    needsCheck: true,
+    transaction: 7,
+    dataBytes: 1024 ** 3,
+    usedDataBytes: 512 * 1024 ** 2,
+    metadataBytes: 16 * 1024 ** 2,
+    usedMetadataBytes: 1024 ** 2,
+  } as const;
+  expect(formatText("info", { ...MOSAIC, pool })).toContain(
+    "\npool: ro, needs a check, 512M of 1G data, 1M of 16M metadata, transaction 7\nkernel: ",
+  );
+  expect(formatText("info", { ...MOSAIC, pool: { ...pool, mode: "inactive" } })).toContain(
+    "\npool: inactive\nkernel: ",
+  );
 });
 
 test("all about a volume is one line for each thing, and no text forges one", () => {

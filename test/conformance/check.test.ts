@@ -1,8 +1,9 @@
 import { afterEach, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { findObject } from "../../src/backends/dmthin/objects.ts";
 import { openMosaic } from "../../src/index.ts";
-import { ALL_BEDS, type Bed, describeOnBed, hasImages, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, describeOnBed, dmsetup, hasImages, run } from "../support/beds.ts";
 import {
   adopt,
   checkAndRepair,
@@ -135,6 +136,8 @@ async function findNeedless(bed: Bed): Promise<void> {
 /** Removes a volume as somebody does who does not know mosaic. */
 function clearVolume(bed: Bed, name: string): void {
   const path = join(bed.location, name);
+  const id = bed.isPool ? findObject(path)?.id : undefined;
+  if (id !== undefined) dmsetup("message", basename(bed.configuredLocation), "0", `delete ${id}`);
   if (bed.row.backend === "btrfs") run("btrfs", "-q", "subvolume", "delete", path);
   else rmSync(path, { recursive: true });
 }
@@ -142,7 +145,8 @@ function clearVolume(bed: Bed, name: string): void {
 /** Files of the metadata, names that no volume can have, and what is not of the location at all. */
 async function passOthers(bed: Bed): Promise<void> {
   const { backend } = bed.row;
-  const config = bed.writeConfig("layout", ["layout:", "  fs: meta/data"]);
+  const layout = bed.isPool ? [] : ["layout:", "  fs: meta/data"];
+  const config = bed.writeConfig("layout", layout);
   await createVolume(bed, "web");
   const long = "x".repeat(100);
   const names = ["-x", "a b", ".hidden", "x.tmp", "y".repeat(129)];

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { openMosaic } from "../../src/index.ts";
 import { Holders } from "../e2e/holders.ts";
 import { ALL_BEDS, type Bed, daemonsBelow, describeOnBed, hasImages, run } from "../support/beds.ts";
+import { listBedDevices } from "../support/devices.ts";
 import { until } from "../support/expect.ts";
 import { makeFilled } from "../support/filled.ts";
 import { clearBed } from "../support/foreign.ts";
@@ -56,7 +57,7 @@ async function compareHolders(bed: Bed, processes: Holders): Promise<void> {
   const devices = holders.flatMap((holder) => (holder.kind === "device" ? [holder.device] : []));
   const shown = ["qcow2", "ploop"].includes(backend) ? (daemonsBelow(bed.location)[0]?.path ?? "") : path;
   const listed = run("losetup", "-n", "-O", "NAME", "-j", shown).split("\n").filter(Boolean);
-  expect(devices).toEqual(hasImages(bed.row) ? listed : []);
+  expect(devices).toEqual(bed.isPool ? listBedDevices(bed) : hasImages(bed.row) ? listed : []);
   expect(holders).toHaveLength(mounts.length + opened.length + devices.length);
 }
 

@@ -15,8 +15,10 @@ import {
   toBlockDevice,
   waitUntilGone,
 } from "./devices.ts";
+import { requireReadable, requireWritable } from "./health.ts";
+import { requireTie } from "./ledger.ts";
 import { requireObject } from "./objects.ts";
-import { type Pool, requireSound } from "./pool.ts";
+import type { Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
 
 /** A locked volume with the thin device that it is. */
@@ -66,14 +68,15 @@ export async function lockThin(store: ThinStore, address: VolumeAddress): Promis
 
 /** Gives a locked volume with its device, which is made where there is none. */
 export async function openVolumeDevice(
-  { steps }: ThinStore,
+  store: ThinStore,
   volume: ThinVolume,
   readOnly: boolean,
 ): Promise<OpenBlockVolume> {
+  const { steps } = store;
   const { pool, thinId, sizeBytes, fd } = volume;
   const existing = await settleDevice(pool, thinId);
   if (existing) return { ...sessionOf(volume), device: existing };
-  if (!steps.planning) requireSound(pool);
+  requireUsable(store, pool, readOnly);
   const opened = await openThinDevice(steps, pool, thinId, sizeBytes, readOnly, [fd]);
   const close = async () => {
     opened.close();
@@ -86,6 +89,13 @@ export async function openVolumeDevice(
 export function requireSizeOf({ name, sizeBytes }: VolumeRecord): number {
   if (sizeBytes !== null) return sizeBytes;
   throw new MosaicError("DAMAGED", "its record tells no size", { name });
+}
+
+/** Throws DAMAGED, NO_SPACE when the pool cannot be used, or when it is not certain which of its devices a volume is. */
+function requireUsable(store: ThinStore, pool: Pool, readOnly: boolean): void {
+  if (store.steps.planning) return;
+  const { transaction } = (readOnly ? requireReadable : requireWritable)(pool);
+  requireTie(store.statePath, pool, transaction);
 }
 
 function sessionOf(volume: ThinVolume): Omit<OpenBlockVolume, "device"> {
@@ -109,7 +119,8 @@ async function using<T>(
   }
 }
 
-async function attachVolume({ steps }: ThinStore, volume: ThinVolume): Promise<string> {
+async function attachVolume(store: ThinStore, volume: ThinVolume): Promise<string> {
+  const { steps } = store;
   const { pool, thinId, sizeBytes, fd } = volume;
   const existing = await settleDevice(pool, thinId);
   if (existing) {
@@ -117,7 +128,7 @@ async function attachVolume({ steps }: ThinStore, volume: ThinVolume): Promise<s
     await keepDevice(steps, pool, thinId, [fd]);
     return existing.path;
   }
-  if (!steps.planning) requireSound(pool);
+  requireUsable(store, pool, false);
   const opened = await openThinDevice(steps, pool, thinId, sizeBytes, false, [fd]);
   try {
     await keepDevice(steps, pool, thinId, [fd]);
@@ -145,6 +156,7 @@ async function detachVolume({ steps }: ThinStore, { pool, thinId, record, fd }: 
     throw new MosaicError("NOT_FOUND", message, { name: record.name, reason: "not-attached" });
   }
   requireUnheld(record, await findLastingHolders(toBlockDevice(device)));
-  await runDmsetup(steps, ["remove", nameOf(pool, thinId)], [fd]);
+  // Somebody may look at it just now, such as udev.
+  await runDmsetup(steps, ["remove", "--retry", nameOf(pool, thinId)], [fd]);
   if (!steps.planning) await waitUntilGone(pool, thinId);
 }

@@ -1,5 +1,10 @@
 import { MosaicError, quote } from "../../base/errors.ts";
-import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
+import {
+  FILESYSTEM_NAMES,
+  type FilesystemName,
+  filesystemOf,
+  isFilesystemName,
+} from "../../filesystems/registry.ts";
 import type { Kind, VolumeRecord } from "../../location/record.ts";
 import { probeFilesystem } from "../../system/blkid.ts";
 import { readTargetStatus } from "../../system/devicemapper.ts";
@@ -13,7 +18,7 @@ const STEP_BYTES = 4096;
 /** What is found in a thin device of which no size is known. */
 interface Contents {
   /** The filesystem, where it is one that mosaic knows. */
-  readonly filesystem: string | undefined;
+  readonly filesystem: FilesystemName | undefined;
   /** As large as what is written in it, and as its filesystem says. */
   readonly sizeBytes: number;
 }
@@ -22,7 +27,7 @@ interface Contents {
 export async function findKind(store: ThinStore, path: string): Promise<Kind | undefined> {
   const object = findObject(path);
   if (!object) return undefined;
-  return (await look(store, object.id)).filesystem === undefined ? "disk" : "fs";
+  return (await lookIntoThin(store, object.id)).filesystem === undefined ? "disk" : "fs";
 }
 
 /** The record of an object that is adopted: its size is what its filesystem takes, a disk's what is written in it. */
@@ -37,7 +42,7 @@ export async function examineThin(
     const message = `${quote(path)} names no device of the pool, so it cannot be adopted`;
     throw new MosaicError("UNSUPPORTED", message, { name: record.name });
   }
-  const { filesystem, sizeBytes } = await look(store, object.id);
+  const { filesystem, sizeBytes } = await lookIntoThin(store, object.id);
   const known = Math.max(sizeBytes, record.sizeBytes ?? 0, STEP_BYTES);
   if (record.kind === "disk") return { ...record, sizeBytes: known };
   if (filesystem !== undefined && (record.filesystem ?? filesystem) === filesystem)
@@ -47,7 +52,8 @@ export async function examineThin(
   throw new MosaicError("UNSUPPORTED", message, { found: filesystem ?? null, expected });
 }
 
-async function look(store: ThinStore, id: number): Promise<Contents> {
+/** What is in a thin device of the pool; nothing is changed in it. */
+export async function lookIntoThin(store: ThinStore, id: number): Promise<Contents> {
   const pool = await store.openPool();
   const existing = await settleDevice(pool, id);
   // Larger than anything in it can be: what is beyond reads as zeros.

@@ -1,11 +1,11 @@
-import { MosaicError, quote } from "../../base/errors.ts";
 import { takeLock } from "../../location/locks.ts";
 import { listMappedUsers } from "../../system/devicemapper.ts";
 import { runDmsetup, sendMessage } from "../../system/dmsetup.ts";
 import { closeFd, openDirectory } from "../../system/files.ts";
 import { listThinDevices } from "../../system/thintools.ts";
-import { findLedger, findMismatch, mismatchError, writeLedger } from "./ledger.ts";
-import { nodeOf, type Pool, type PoolStatus, requireSound } from "./pool.ts";
+import { requireRoom, requireSound } from "./health.ts";
+import { findLedger, mismatchError, requireTie, writeLedger } from "./ledger.ts";
+import { nodeOf, type Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
 
 // Changes of a pool, one at a time, each under a transaction id of its own: see ledger.ts.
@@ -38,10 +38,11 @@ export function changePool<T>(
   return lockPool(store, async (pool, lockFd) => {
     const { steps, statePath } = store;
     await resumeOurs(store, pool, lockFd);
-    const status = steps.planning ? undefined : requireSound(pool);
-    if (status && !frees) requireRoom(store, pool, status);
-    const current = status?.transaction ?? 0;
-    if (status) await requireOwnPool(store, pool, current, lockFd);
+    let current = 0;
+    if (!steps.planning) {
+      current = (frees ? requireSound(pool) : requireRoom(pool, store.limits)).transaction;
+      await requireOwnPool(store, pool, current, lockFd);
+    }
     const transaction = current + 1;
     const send = (message: string, fds: readonly number[] = []) =>
       sendMessage(steps, pool.name, message, [lockFd, ...fds]);
@@ -92,10 +93,8 @@ async function requireOwnPool(
   transaction: number,
   lockFd: number,
 ): Promise<void> {
-  const ledger = findLedger(store.statePath);
-  if (ledger) {
-    const why = findMismatch(ledger, pool, transaction);
-    if (why) throw mismatchError(pool, store.statePath, why);
+  if (findLedger(store.statePath)) {
+    requireTie(store.statePath, pool, transaction);
     return;
   }
   const list = (metadata: string) => listThinDevices(store.steps, metadata);
@@ -111,14 +110,4 @@ async function resumeOurs({ steps }: ThinStore, pool: Pool, lockFd: number): Pro
   const own = listMappedUsers(pool.number).filter(({ uuid }) => uuid.startsWith(UUID_PREFIX));
   for (const device of own.filter(({ isSuspended, isLive }) => isSuspended && isLive))
     await runDmsetup(steps, ["resume", device.name], [lockFd]);
-}
-
-function requireRoom({ limits }: ThinStore, { name }: Pool, status: PoolStatus): void {
-  const data = (status.usedDataBytes / status.dataBytes) * 100;
-  const metadata = (status.usedMetadataBytes / status.metadataBytes) * 100;
-  const [part, percent, limit] =
-    data >= limits.data ? ["data", data, limits.data] : ["metadata", metadata, limits.metadata];
-  if (Number(percent) < Number(limit)) return;
-  const message = `the thin pool ${quote(name)} has used ${Number(percent).toFixed(0)} % of its ${part}, and the limit is ${limit} %: drop volumes, or make its ${part} device larger`;
-  throw new MosaicError("NO_SPACE", message, { pool: name, part, percent, limit });
 }

@@ -9,10 +9,12 @@ import { describeHolder } from "../../system/holders.ts";
 import { listThinDevices, type ThinDevice } from "../../system/thintools.ts";
 import { lockPool, UUID_PREFIX, whileReadable } from "./change.ts";
 import { findLastingHolders, toBlockDevice } from "./devices.ts";
-import { describeDifferences, describeRoom } from "./findings.ts";
+import { describeDifferences, describeEmpty, describeRoom } from "./findings.ts";
+import { readPoolStatus, requireSound } from "./health.ts";
 import { findLedger, findMismatch, writeLedger } from "./ledger.ts";
-import { findObject, listObjects, writeObject } from "./objects.ts";
-import { type Pool, readPoolStatus, requireSound } from "./pool.ts";
+import { METADATA_ID, restoreMetadata } from "./metadata.ts";
+import { emptyObject, findObject, listObjects, type ThinObject, writeObject } from "./objects.ts";
+import type { Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
 
 /** What is wrong with the pool, with what ties it to the list of its volumes, and with their devices. */
@@ -61,6 +63,7 @@ async function* checkTie(store: ThinStore, pool: Pool): AsyncGenerator<Finding> 
   const staged = new Set([...listObjects(store.location.path)].map(({ id }) => id));
   const unstaged = devices.filter(({ id }) => !staged.has(id) || objects.some((object) => object.id === id));
   yield* describeDifferences(objects, unstaged);
+  yield* describeEmpty(store);
   if (why === undefined) return;
   yield {
     code: "pool-differs",
@@ -77,13 +80,22 @@ async function* checkTie(store: ThinStore, pool: Pool): AsyncGenerator<Finding> 
 async function takeOver(store: ThinStore, devices: readonly ThinDevice[]): Promise<void> {
   await lockPool(store, async (pool) => {
     const { steps, location, statePath } = store;
-    const known = new Set([...listObjects(location.path)].map(({ id }) => id));
-    if (findObject(`${statePath}/metadata`)) known.add(0);
-    for (const device of devices.filter(({ id }) => !known.has(id)))
-      await writeObject(steps, findFreePath(location.path, device.id), device);
+    const known = new Set<number>();
+    for (const object of listObjects(location.path)) {
+      if (devices.some((device) => isSame(device, object))) known.add(object.id);
+      else await emptyObject(steps, object.path);
+    }
+    for (const device of devices.filter(({ id }) => !known.has(id))) {
+      if (device.id === METADATA_ID) await restoreMetadata(store, device);
+      else await writeObject(steps, findFreePath(location.path, device.id), device);
+    }
     const { transaction } = readPoolStatus(pool);
     await writeLedger(steps, statePath, pool, transaction, transaction);
   });
+}
+
+function isSame(one: ThinObject, other: ThinObject): boolean {
+  return one.id === other.id && one.transaction === other.transaction;
 }
 
 function findFreePath(directory: string, id: number): string {

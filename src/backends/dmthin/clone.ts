@@ -4,12 +4,13 @@ import { publishVolume } from "../../location/changes.ts";
 import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import type { VolumeAddress } from "../../location/volumes.ts";
-import { runDmsetup } from "../../system/dmsetup.ts";
+import { runDmsetup, withoutUdev } from "../../system/dmsetup.ts";
 import { syncMounted, syncPath } from "../../system/files.ts";
 import { startWatchdog } from "../../system/watchdog.ts";
 import { lockThin, type ThinVolume } from "./access.ts";
 import type { PoolChange } from "./change.ts";
 import { findForeignDevices, findThinDevice, nameOf, openThinDevice, waitUntilGone } from "./devices.ts";
+import { requireWritable } from "./health.ts";
 import type { ThinObject } from "./objects.ts";
 import { requireNoForeign, resumedTooEarly } from "./overcommit.ts";
 import type { ThinStore } from "./store.ts";
@@ -89,10 +90,12 @@ async function takeSnapshot(
   if (!findThinDevice(pool, thinId)) return snap();
   const name = nameOf(pool, thinId);
   const resume = () => runDmsetup(steps, ["resume", name], [lockFd]);
-  const watchdog = await startWatchdog(steps, operation.path, "dmsetup", ["resume", name]);
+  const watchdog = await startWatchdog(steps, operation.path, "dmsetup", withoutUdev(["resume", name]));
   try {
     // The kernel freezes ext4 and XFS on it, too.
     await runDmsetup(steps, ["suspend", name], [lockFd, operation.fd]);
+    // What its filesystem had to write may have been too much for the pool, and is lost then.
+    if (!steps.planning) requireWritable(pool);
     requireSuspended(steps.planning, pool, thinId);
     await snap();
     requireSuspended(steps.planning, pool, thinId);

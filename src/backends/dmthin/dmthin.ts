@@ -17,14 +17,15 @@ import { examineThin, findKind } from "./adopt.ts";
 import { checkThin } from "./check.ts";
 import { cloneThin, whileActive } from "./clone.ts";
 import { findThinDevice, findThinHolders } from "./devices.ts";
+import { describeHealth } from "./health.ts";
 import { blockMetadata } from "./metadata.ts";
 import { findObject } from "./objects.ts";
 import { requireCommitted } from "./overcommit.ts";
-import { activatePool, findPool, type Pool, readPoolStatus } from "./pool.ts";
+import { activatePool, findPool, type Pool } from "./pool.ts";
 import { resizeThin } from "./resize.ts";
 import { statThin } from "./stat.ts";
 import type { ThinStore } from "./store.ts";
-import { makeThin, removeThin } from "./thin.ts";
+import { hasRecord, makeThin, removeThin, requireDroppable } from "./thin.ts";
 
 const STATE_DIRECTORY = "/var/lib/mosaic";
 const SIZE_STEP_BYTES = 4096;
@@ -40,6 +41,7 @@ export function openDmthin(context: BackendContext): Backend {
     ...locationMembers(store),
     metadata: blockMetadata(store, context.defaultFilesystem ?? "ext4"),
     space: () => measurePool(store),
+    pool: () => describeHealth(store.findPool()),
     limits: {
       kinds: ["fs", "disk"],
       sizeIsRequired: true,
@@ -73,7 +75,9 @@ function openStore(context: BackendContext): ThinStore {
       const object = findObject(path);
       return pool && object ? findThinHolders(pool, object.id) : [];
     },
-    remove: (_steps, path) => removeThin(store, path),
+    release: () => requireDroppable(store),
+    remove: (_steps, path) => removeThin(store, path, hasRecord(path)),
+    removeLeft: (_steps, path) => removeThin(store, path, false),
   };
   const store: ThinStore = {
     ...context,
@@ -90,7 +94,12 @@ function openStore(context: BackendContext): ThinStore {
 async function openPool(context: BackendContext): Promise<Pool> {
   const found = findPool(context);
   if (found) return found;
-  if (context.pool) await activatePool(context.steps, context.location, context.pool);
+  if (context.pool) {
+    await activatePool(context.steps, context.location, context.pool).catch((thrown) => {
+      // Another command may have been first.
+      if (!findPool(context)) throw thrown;
+    });
+  }
   const pool = findPool(context);
   if (pool) return pool;
   if (context.steps.planning) return plannedPool(context.location);
@@ -140,11 +149,9 @@ async function createThin(store: ThinStore, record: VolumeRecord, operation: Ope
   );
 }
 
-/** The space of the pool; nothing while it is not active. */
+/** The space of the pool; none while it is not active. */
 function measurePool(store: ThinStore): Space {
-  const pool = store.findPool();
-  if (!pool) return { filesystem: "thin-pool", sizeBytes: 0, usedBytes: 0, availableBytes: 0 };
-  const { dataBytes, usedDataBytes } = readPoolStatus(pool);
+  const { dataBytes, usedDataBytes } = describeHealth(store.findPool());
   const availableBytes = dataBytes - usedDataBytes;
   return { filesystem: "thin-pool", sizeBytes: dataBytes, usedBytes: usedDataBytes, availableBytes };
 }

@@ -1,7 +1,9 @@
 import { MosaicError } from "../../base/errors.ts";
 import type { Finding } from "../../location/finding.ts";
-import type { ThinObject } from "./objects.ts";
-import type { Pool, PoolStatus } from "./pool.ts";
+import { listVolumes } from "../../location/volumes.ts";
+import { listOverLimits, type PoolStatus } from "./health.ts";
+import { findObject, type ThinObject } from "./objects.ts";
+import type { Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
 
 /** DAMAGED for a volume whose device is not in the pool any more. */
@@ -12,17 +14,12 @@ export function missingDevice(name: string, id: number): MosaicError {
 
 /** Findings about how full a pool is. */
 export function* describeRoom({ limits }: ThinStore, { name }: Pool, status: PoolStatus): Generator<Finding> {
-  const uses = [
-    ["data", status.usedDataBytes / status.dataBytes, limits.data],
-    ["metadata", status.usedMetadataBytes / status.metadataBytes, limits.metadata],
-  ] as const;
-  for (const [part, use, limit] of uses) {
-    if (use * 100 < limit) continue;
+  for (const { part, percent, limit } of listOverLimits(status, limits)) {
     yield {
       code: "pool-full",
       severity: "problem",
       subject: name,
-      message: `it has used ${(use * 100).toFixed(0)} % of its ${part}, and the limit is ${limit} %: nothing is made or grown in it`,
+      message: `it has used ${percent.toFixed(0)} % of its ${part}, and the limit is ${limit} %: nothing is made or grown in it`,
       advice: `drop volumes, or make the ${part} device of the pool larger`,
     };
   }
@@ -50,5 +47,15 @@ export function* describeDifferences(
       subject: `device ${id}`,
       message: "it is in the pool, and no volume: it is never changed, and its id is not used",
     };
+  }
+}
+
+/** Volumes whose object names no device, which `check --repair` made so. */
+export function* describeEmpty({ location, form }: ThinStore): Generator<Finding> {
+  for (const { storedName } of listVolumes(location, form)) {
+    if (findObject(`${location.path}/${storedName}`)) continue;
+    const message = "its device is gone: it holds nothing any more";
+    const advice = "drop it, or restore its file from a backup";
+    yield { code: "device-missing", severity: "problem", subject: storedName, message, advice };
   }
 }

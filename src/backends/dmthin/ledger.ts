@@ -59,6 +59,13 @@ export function findMismatch(ledger: Ledger, pool: Pool, transaction: number): s
   return `its transaction id is ${transaction}, and the list of volumes is of ${ledger.next}`;
 }
 
+/** Throws DAMAGED when a pool is not the one of the ledger. */
+export function requireTie(statePath: string, pool: Pool, transaction: number): void {
+  const ledger = findLedger(statePath);
+  const why = ledger ? findMismatch(ledger, pool, transaction) : "there is no list";
+  if (why !== undefined) throw mismatchError(pool, statePath, why);
+}
+
 /** DAMAGED for a pool and a list of volumes that do not belong together. */
 export function mismatchError(pool: Pool, statePath: string, why: string): MosaicError {
   const message = `the thin pool ${quote(pool.name)} and the list of its volumes in ${quote(statePath)} do not belong together: ${why}; nothing is changed before check --repair, which shows both sides`;

@@ -1,4 +1,4 @@
-import { MosaicError } from "../../base/errors.ts";
+import { MosaicError, quote } from "../../base/errors.ts";
 import { parseStoredName, parseVolumeName } from "../../base/names.ts";
 import { type FilesystemName, filesystemOf } from "../../filesystems/registry.ts";
 import { takeLock } from "../../location/locks.ts";
@@ -6,19 +6,21 @@ import type { VolumeRecord } from "../../location/record.ts";
 import { findText, replaceFile } from "../../system/durablefile.ts";
 import { hasErrno } from "../../system/errno.ts";
 import { closeFd, openDirectory } from "../../system/files.ts";
-import { listThinDevices } from "../../system/thintools.ts";
 import type { BlockMetadata, LookedBlockVolume } from "../backend.ts";
 import { openVolumeDevice, type ThinVolume } from "./access.ts";
-import { changePool, whileReadable } from "./change.ts";
+import { lookIntoThin } from "./adopt.ts";
+import { changePool } from "./change.ts";
 import { whileActive } from "./clone.ts";
 import { findThinDevice, settleDevice, toBlockDevice } from "./devices.ts";
 import { findObject, type ThinObject } from "./objects.ts";
 import type { Pool } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
+import { isInPool } from "./thin.ts";
 
 // The metadata of a mosaic is a filesystem on the device 0 of its pool, which is made on its first use.
 
-const ID = 0;
+/** The id of its device. */
+export const METADATA_ID = 0;
 const LARGEST_BYTES = 16 * 1024 ** 3;
 const STEP_BYTES = 4096;
 
@@ -40,8 +42,8 @@ export function blockMetadata(store: ThinStore, filesystem: FilesystemName): Blo
       }),
     look: () =>
       locking(store, async (volume): Promise<LookedBlockVolume> => {
-        const device = findThinDevice(volume.pool, ID);
-        const settle = async () => void (await settleDevice(volume.pool, ID));
+        const device = findThinDevice(volume.pool, METADATA_ID);
+        const settle = async () => void (await settleDevice(volume.pool, METADATA_ID));
         return {
           record: volume.record,
           close: async () => volume.close(),
@@ -65,7 +67,7 @@ async function locking<T>(store: ThinStore, action: (volume: ThinVolume) => Prom
       fd,
       pool,
       record: RECORD,
-      thinId: ID,
+      thinId: METADATA_ID,
       sizeBytes: 0,
       close: () => closeFd(fd),
     });
@@ -100,7 +102,7 @@ async function makeMetadata(
 ): Promise<MetadataObject> {
   const { steps } = store;
   const object = await makeDevice(store, volume.pool, filesystem);
-  await whileActive(store, { ...volume, sizeBytes: object.sizeBytes }, ID, volume.fd, (path) =>
+  await whileActive(store, { ...volume, sizeBytes: object.sizeBytes }, METADATA_ID, volume.fd, (path) =>
     filesystemOf(filesystem).make(steps, path, volume.fd),
   );
   const ready = { ...object, isReady: true };
@@ -108,32 +110,39 @@ async function makeMetadata(
   return ready;
 }
 
+/** Writes down again what the metadata is whose device a pool has; one without a filesystem stays foreign. */
+export async function restoreMetadata(store: ThinStore, { transaction }: ThinObject): Promise<void> {
+  const { filesystem, sizeBytes } = await lookIntoThin(store, METADATA_ID);
+  if (!filesystem) return;
+  await writeMetadata(store, { id: METADATA_ID, transaction, sizeBytes, filesystem, isReady: true });
+}
+
 /** Makes the device 0; one without a complete filesystem, which a killed run left, is made anew. */
 function makeDevice(store: ThinStore, pool: Pool, filesystem: FilesystemName): Promise<MetadataObject> {
   return changePool(store, false, async (change) => {
     const left = findObject(metadataPath(store));
-    if (left && (await isInPool(store, pool, left, change.lockFd))) {
+    if (left && (await isInPool(store, left, change))) {
       await change.begin();
-      await change.send(`delete ${ID}`);
+      await change.send(`delete ${METADATA_ID}`);
     } else await change.begin();
     const sizeBytes = Math.min(LARGEST_BYTES, pool.sizeBytes - (pool.sizeBytes % STEP_BYTES));
-    const object = { id: ID, transaction: change.transaction, sizeBytes, filesystem, isReady: false };
+    const object = {
+      id: METADATA_ID,
+      transaction: change.transaction,
+      sizeBytes,
+      filesystem,
+      isReady: false,
+    };
     await writeMetadata(store, object);
     try {
-      await change.send(`create_thin ${ID}`);
+      await change.send(`create_thin ${METADATA_ID}`);
     } catch (thrown) {
       if (!hasErrno(thrown, "EEXIST")) throw thrown;
-      const message = `the device ${ID} of the pool, which would hold the metadata, was not made by mosaic`;
-      throw new MosaicError("ALREADY_EXISTS", message, { id: ID }, thrown);
+      const message = `the device ${METADATA_ID} of the pool, which would hold the metadata, was not made by mosaic, or its file ${quote(metadataPath(store))} is lost: then remove the file pool beside it and say check --repair`;
+      throw new MosaicError("ALREADY_EXISTS", message, { id: METADATA_ID }, thrown);
     }
     return object;
   });
-}
-
-async function isInPool(store: ThinStore, pool: Pool, object: ThinObject, lockFd: number): Promise<boolean> {
-  const list = (metadata: string) => listThinDevices(store.steps, metadata);
-  const devices = await whileReadable(store, pool, lockFd, list);
-  return devices.some(({ id, transaction }) => id === object.id && transaction === object.transaction);
 }
 
 /** The metadata that is complete. */

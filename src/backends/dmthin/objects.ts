@@ -1,8 +1,8 @@
-import { readSync } from "node:fs";
+import { constants, readSync } from "node:fs";
 import { MosaicError, quote } from "../../base/errors.ts";
 import { replaceFile } from "../../system/durablefile.ts";
 import { calling, unlessErrno } from "../../system/errno.ts";
-import { closeFd, findStatus, listDirectory, openPath } from "../../system/files.ts";
+import { closeFd, findStatus, listDirectory, openPath, setFileSize, syncPath } from "../../system/files.ts";
 import type { Steps } from "../../system/steps.ts";
 
 // A volume's object is a small file that says which thin device it is. It has one line, and more only where somebody
@@ -49,13 +49,24 @@ export function findObject(path: string): ThinObject | undefined {
 export function requireObject(fd: number, path: string): ThinObject {
   const object = readObject(fd, path);
   if (object) return object;
-  const message = `${quote(path)} does not say which device of the pool it is: restore it from a backup`;
+  const message = `${quote(path)} does not say which device of the pool it is, as that is gone, or the file is damaged: restore it from a backup, or drop the volume`;
   throw new MosaicError("DAMAGED", message, { path });
 }
 
 /** Writes an object durably, also over an older one. */
 export function writeObject(steps: Steps, path: string, object: ThinObject): Promise<void> {
   return replaceFile(steps, path, `${JSON.stringify({ version: VERSION, ...object })}\n`);
+}
+
+/** Empties an object whose device is gone, so that no other device that has its id is ever taken for it; it keeps its record. */
+export async function emptyObject(steps: Steps, path: string): Promise<void> {
+  const fd = openPath(path, constants.O_WRONLY | constants.O_NOFOLLOW);
+  try {
+    await setFileSize(steps, path, fd, 0);
+  } finally {
+    closeFd(fd);
+  }
+  await syncPath(steps, path);
 }
 
 /** The objects below a directory with their paths. One that is just published may be missed, one that is just dropped may not. */

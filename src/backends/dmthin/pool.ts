@@ -1,7 +1,7 @@
 import { readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { MosaicError, quote } from "../../base/errors.ts";
-import { findMappedDevice, readTable, readTargetStatus } from "../../system/devicemapper.ts";
+import { findMappedDevice, readTable } from "../../system/devicemapper.ts";
 import { runDmsetup } from "../../system/dmsetup.ts";
 import { calling, unlessErrno } from "../../system/errno.ts";
 import { type Steps, shellQuote } from "../../system/steps.ts";
@@ -9,7 +9,11 @@ import { checkThinMetadata } from "../../system/thintools.ts";
 import type { BackendContext } from "../backend.ts";
 
 const SECTOR_BYTES = 512;
-const METADATA_BLOCK_BYTES = 4096;
+
+/** Where device-mapper makes the node of a pool that it is told to make; other characters it would write otherwise. */
+const ACTIVATABLE = /^\/dev\/mapper\/[A-Za-z0-9][A-Za-z0-9#+.:=@_-]*$/;
+const ACTIVATABLE_WORDS =
+  "/dev/mapper/NAME, as the key pool makes it active there, the name of letters, digits and #+-.:=@_";
 
 /** An active thin pool. Devices are numbers such as "7:3". */
 export interface Pool {
@@ -28,29 +32,19 @@ export interface PoolDevices {
   readonly blockBytes: number;
 }
 
-/** What the kernel says of a pool. */
-export interface PoolStatus {
-  readonly transaction: number;
-  readonly dataBytes: number;
-  readonly usedDataBytes: number;
-  readonly metadataBytes: number;
-  readonly usedMetadataBytes: number;
-  /** Whether a snapshot of the metadata is reserved, which only one can be. */
-  readonly hasSnapshot: boolean;
-}
-
 /** The pool at the location; undefined when it is not active and the config says its devices. Throws INVALID_CONFIG, UNSUPPORTED, UNAVAILABLE. */
 export function findPool({ location, pool: devices, wrongLocation }: BackendContext): Pool | undefined {
+  if (devices && !ACTIVATABLE.test(location)) throw wrongLocation(quote(location), ACTIVATABLE_WORDS);
   const number = findBlockNumber(location, wrongLocation);
   const device = number === undefined ? undefined : findMappedDevice({ number });
   if (number === undefined || (device && !device.isLive)) {
     if (devices) return undefined;
     throw inactive(location);
   }
+  if (device?.uuid.startsWith("LVM-")) throw ofLvm(location, device.name);
   const [target, ...more] = device ? readTable({ number }) : [];
   if (!device || target?.type !== "thin-pool" || more.length > 0)
     throw wrongLocation(describeDevice(target?.type), "a thin pool of device-mapper");
-  if (device.uuid.startsWith("LVM-")) throw ofLvm(location, device.name);
   const [metadata = "", data = "", blockSectors = ""] = target.words;
   return {
     name: device.name,
@@ -60,45 +54,6 @@ export function findPool({ location, pool: devices, wrongLocation }: BackendCont
     blockBytes: Number(blockSectors) * SECTOR_BYTES,
     sizeBytes: target.sectors * SECTOR_BYTES,
   };
-}
-
-/** What the kernel says of a pool. Throws DAMAGED when it has failed. */
-export function readPoolStatus({
-  name,
-  number,
-  blockBytes,
-}: Pick<Pool, "name" | "number" | "blockBytes">): PoolStatus {
-  const words = readTargetStatus({ number })[0]?.words ?? [];
-  const [transaction = "", metadata = "", data = "", root = ""] = words;
-  const [usedMetadata = Number.NaN, allMetadata = Number.NaN] = metadata.split("/").map(Number);
-  const [usedData = Number.NaN, allData = Number.NaN] = data.split("/").map(Number);
-  if (Number.isNaN(usedMetadata + allMetadata + usedData + allData)) {
-    const message = `the thin pool ${quote(name)} has failed (${words.join(" ") || "no status"}): deactivate it, then thin_check and thin_repair its metadata`;
-    throw new MosaicError("DAMAGED", message, { pool: name, status: words.join(" ") });
-  }
-  return {
-    transaction: Number(transaction),
-    dataBytes: allData * blockBytes,
-    usedDataBytes: usedData * blockBytes,
-    metadataBytes: allMetadata * METADATA_BLOCK_BYTES,
-    usedMetadataBytes: usedMetadata * METADATA_BLOCK_BYTES,
-    hasSnapshot: root !== "-",
-  };
-}
-
-/** Throws DAMAGED when a pool cannot be changed before it is repaired. */
-export function requireSound(pool: Pool): PoolStatus {
-  const status = readPoolStatus(pool);
-  const words = readTargetStatus(pool)[0]?.words ?? [];
-  const repair = `deactivate it (dmsetup remove ${pool.name}), then thin_check, and thin_repair onto another device`;
-  const why = words.includes("needs_check")
-    ? "needs a check of its metadata"
-    : words.includes("ro")
-      ? "is read-only, because its metadata could not be written"
-      : undefined;
-  if (why === undefined) return status;
-  const message = `the thin pool ${quote(pool.name)} ${why}: ${repair}`;
-  throw new MosaicError("DAMAGED", message, { pool: pool.name, status: words.join(" ") });
 }
 
 /** Makes a pool active from its devices, whose metadata is checked before. Throws DAMAGED, NOT_FOUND. */
@@ -123,6 +78,8 @@ function findBlockNumber(path: string, wrong: BackendContext["wrongLocation"]): 
   const status = unlessErrno(["ENOENT"], () =>
     calling("stat", path, () => statSync(path, { throwIfNoEntry: false })),
   );
+  // The kernel has the pool also where nobody has made its node.
+  if (!status && dirname(path) === "/dev/mapper") return findMappedDevice({ name: basename(path) })?.number;
   if (!status) return undefined;
   if (!status.isBlockDevice()) throw wrong(describeFile(status), "the device of a thin pool");
   return numberOf(status.rdev);

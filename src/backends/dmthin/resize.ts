@@ -17,8 +17,9 @@ import type { BlockDevice, ResizeOptions } from "../backend.ts";
 import { lockThin, type ThinVolume } from "./access.ts";
 import { snapThin, whileActive } from "./clone.ts";
 import { findThinHolders, resizeDevice, settleDevice } from "./devices.ts";
+import { requireRoom } from "./health.ts";
+import { requireTie } from "./ledger.ts";
 import { requireCommitted } from "./overcommit.ts";
-import { requireSound } from "./pool.ts";
 import type { ThinStore } from "./store.ts";
 
 const SECTOR_BYTES = 512;
@@ -71,7 +72,7 @@ async function growThin(
   const { steps } = store;
   const { pool, thinId, fd } = volume;
   const sizeBytes = Number(record.sizeBytes);
-  if (!steps.planning) requireSound(pool);
+  if (!steps.planning) requireTie(store.statePath, pool, requireRoom(pool, store.limits).transaction);
   const device = await settleDevice(pool, thinId);
   if (filesystem) await requireGrowable(volume, device);
   await using undo = new Deferred();

@@ -1,4 +1,4 @@
-import { MosaicError, quote } from "../../base/errors.ts";
+import { MosaicError } from "../../base/errors.ts";
 import { RECORD_ATTRIBUTE } from "../../location/record.ts";
 import { runDmsetup } from "../../system/dmsetup.ts";
 import { hasErrno, unlessErrno } from "../../system/errno.ts";
@@ -7,6 +7,8 @@ import { getAttribute } from "../../system/libc.ts";
 import { listThinDevices } from "../../system/thintools.ts";
 import { changePool, type PoolChange, whileReadable } from "./change.ts";
 import { findLeftover } from "./devices.ts";
+import { requireSound } from "./health.ts";
+import { requireTie } from "./ledger.ts";
 import { findObject, ID_MAX, listObjects, type ThinObject, writeObject } from "./objects.ts";
 import type { ThinStore } from "./store.ts";
 
@@ -36,30 +38,43 @@ export function makeThin(
   });
 }
 
-/** Destroys the thin device of an object, and then the object; can be called again after a failure. */
-export async function removeThin(store: ThinStore, path: string): Promise<void> {
+/**
+ * Destroys the thin device of an object, and then the object; can be called again after a failure. When the device is not
+ * `known` to be there and the object's, the pool is asked: a killed run may not have made it, or may have deleted it, and
+ * then somebody else took its id.
+ */
+export async function removeThin(store: ThinStore, path: string, known: boolean): Promise<void> {
   const object = findObject(path);
-  if (object) await changePool(store, true, (change) => deleteDevice(store, path, object, change));
+  if (object)
+    await changePool(store, true, async (change) => {
+      if (known || (await isInPool(store, object, change))) await deleteDevice(store, object, change);
+    });
   await removeFile(store.steps, path);
 }
 
-/** Deletes the device of an object only where it is certain that it is the object's. */
-async function deleteDevice(
+/** Throws before a volume leaves the list when its device could not be deleted then. */
+export async function requireDroppable(store: ThinStore): Promise<() => Promise<void>> {
+  const pool = await store.openPool();
+  if (!store.steps.planning) requireTie(store.statePath, pool, requireSound(pool).transaction);
+  return async () => {};
+}
+
+/** Whether the pool has the device of an object, made at the object's transaction. */
+export async function isInPool(
   store: ThinStore,
-  path: string,
   object: ThinObject,
-  change: PoolChange,
-): Promise<void> {
+  { pool, lockFd }: PoolChange,
+): Promise<boolean> {
+  if (store.steps.planning) return true;
+  const list = (metadata: string) => listThinDevices(store.steps, metadata);
+  const devices = await whileReadable(store, pool, lockFd, list);
+  return devices.some(({ id, transaction }) => id === object.id && transaction === object.transaction);
+}
+
+async function deleteDevice(store: ThinStore, object: ThinObject, change: PoolChange): Promise<void> {
   const { pool, lockFd } = change;
   const leftover = findLeftover(pool, object.id);
   if (leftover) await runDmsetup(store.steps, ["remove", leftover.name], [lockFd]);
-  // The record comes after the device; without one the run was killed before or after it made the device.
-  if (!hasRecord(path)) {
-    const isOwn = ({ id, transaction }: ThinObject) => id === object.id && transaction === object.transaction;
-    const list = (metadata: string) => listThinDevices(store.steps, metadata);
-    const devices = store.steps.planning ? [] : await whileReadable(store, pool, lockFd, list);
-    if (!devices.some(isOwn)) return;
-  }
   await change.begin();
   try {
     await change.send(`delete ${object.id}`);
@@ -74,18 +89,15 @@ function explainBusy(thrown: unknown, id: number): unknown {
   return new MosaicError("BUSY", message, { id }, thrown);
 }
 
-function hasRecord(path: string): boolean {
+/** Whether an object has a record, which is written after its device was made. */
+export function hasRecord(path: string): boolean {
   return unlessErrno(["ENOENT"], () => getAttribute(path, RECORD_ATTRIBUTE)) !== undefined;
 }
 
-/** The lowest free id from `start`: 0 is for the metadata. */
-function findFree(used: ReadonlySet<number>, start: number): number {
+/** The lowest free id from `start`: 0 is for the metadata. Throws NO_SPACE when all up to `last` are used. */
+export function findFree(used: ReadonlySet<number>, start: number, last: number = ID_MAX): number {
   let id = start;
   while (used.has(id)) id++;
-  if (id <= ID_MAX) return id;
-  throw new MosaicError(
-    "NO_SPACE",
-    `all ${quote(String(ID_MAX))} device ids of the pool are used: drop volumes`,
-    {},
-  );
+  if (id <= last) return id;
+  throw new MosaicError("NO_SPACE", `all ${last} device ids of the pool are used: drop volumes`, { last });
 }
