@@ -147,6 +147,15 @@ const OWN_OF_QCOW2 = [
   "umount",
   "resize: shrink",
 ];
+const OWN_OF_PLOOP = [
+  "create",
+  "clone of a mounted volume",
+  "drop",
+  "mount",
+  "resize: grow",
+  "resize: grow of xfs inside",
+  "resize: shrink",
+];
 const OWN_OF_DMTHIN = ["create disk", "clone of a mounted volume", "drop", "attach", "resize: shrink"];
 const OWN_OF_QUOTA = ["create", "drop", "resize: grow"];
 
@@ -166,6 +175,7 @@ for (const row of ALL_BEDS) {
 
 function isChosen(row: ConformanceBed, { name }: Scenario): boolean {
   if (row.backend === "qcow2") return OWN_OF_QCOW2.includes(name);
+  if (row.backend === "ploop") return OWN_OF_PLOOP.includes(name);
   if (row.backend === "dmthin") return OWN_OF_DMTHIN.includes(name);
   return row.tier !== "guest" || OWN_OF_QUOTA.includes(name);
 }
@@ -284,7 +294,9 @@ async function expectCleanAfterSweep(bed: Bed, scenario: Scenario, mountPoint: s
     return listBedDevices(bed).length === (mosaic.info().features.includes("bdev") ? used.length : 0);
   });
   const users = mosaic.listVolumes().filter((volume) => volume.attachedAs ?? volume.mountedAt.length > 0);
-  expect(daemonsBelow(bed.location)).toHaveLength(bed.row.backend === "qcow2" ? users.length : 0);
+  expect(daemonsBelow(bed.location)).toHaveLength(
+    ["qcow2", "ploop"].includes(bed.row.backend) ? users.length : 0,
+  );
   if (scenario.action !== "attach" && scenario.action !== "detach") {
     expect(mosaic.listVolumes().filter((volume) => volume.attachedAs !== null)).toEqual([]);
   }

@@ -1,6 +1,5 @@
 import { MosaicError, quote } from "../../base/errors.ts";
 import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
-import { checkImages } from "../../images/check.ts";
 import { blockAccess } from "../../images/devices.ts";
 import { surveyImages } from "../../images/holders.ts";
 import type { ImageStore, Images } from "../../images/images.ts";
@@ -16,6 +15,7 @@ import { syncPath } from "../../system/files.ts";
 import { canShareBlocks } from "../../system/reflink.ts";
 import type { Steps } from "../../system/steps.ts";
 import type { Backend, BackendContext } from "../backend.ts";
+import { checkPloop } from "./check.ts";
 import { cloneDisk } from "./clone.ts";
 import { DESCRIPTOR_NAME, findDescriptor, IMAGE_NAME } from "./descriptor.ts";
 import { type Disk, readDisk, readTables, windowOf } from "./disk.ts";
@@ -55,7 +55,7 @@ export function openPloop(context: BackendContext): Backend {
     adopt: (record) => adoptVolume(store, record, (path) => examineDisk(store, record, path)),
     survey: () => surveyImages(images),
     stat: (address) => statImage(store, address),
-    check: () => checkImages(store),
+    check: () => checkPloop(store),
     block: blockAccess(store),
     resize: (address, sizeBytes, options) => resizeImage(store, address, sizeBytes, options),
     ...(canShareBlocks(location.fd, location.filesystemMagic) && {

@@ -1,8 +1,10 @@
 import { MosaicError, quote } from "../../base/errors.ts";
+import { Deferred } from "../../location/deferred.ts";
 import { runTool } from "../../system/runner.ts";
-import type { Steps } from "../../system/steps.ts";
+import { type Steps, shellQuote } from "../../system/steps.ts";
 import type { Disk } from "./disk.ts";
-import { type Delta, readDelta } from "./header.ts";
+import { ImageEdit } from "./edit.ts";
+import { AT, type Delta, HEADER_BYTES, readAt, readDelta, withImage } from "./header.ts";
 import { inspectTable } from "./table.ts";
 
 const CHECK_DEADLINE_MS = 24 * 3600 * 1000;
@@ -48,4 +50,32 @@ function requireNoExtension({ path, header }: Delta): void {
 
 function translateWords(words: string) {
   return /Failed to (get|lock)|another process using the image/.test(words) ? ("BUSY" as const) : undefined;
+}
+
+/** Takes the map of changed blocks away, which else would become wrong, and the mark that it has one; its table must be sound. */
+export async function dropExtension(steps: Steps, delta: Delta): Promise<void> {
+  requireSound(delta);
+  const { path } = delta;
+  const bytes = withImage(path, (fd) => Buffer.from(readAt(fd, path, AT.inUse, HEADER_BYTES - AT.inUse)));
+  bytes.writeUInt32LE(0, 0);
+  bytes.writeBigUInt64LE(0n, AT.extension - AT.inUse);
+  const edit = new ImageEdit(delta, []);
+  edit.parts.push({ at: AT.inUse, bytes });
+  await using undo = new Deferred();
+  await edit.apply(
+    steps,
+    shellQuote([
+      "dd",
+      "if=/dev/zero",
+      `of=${path}`,
+      "bs=1",
+      `seek=${AT.extension}`,
+      "count=8",
+      "conv=notrunc",
+    ]),
+    undo,
+  );
+  undo.cancel();
+  // What was the map is now space that nothing uses.
+  await closeImage(steps, delta);
 }

@@ -1,11 +1,9 @@
-import { basename } from "node:path";
 import { MosaicError, quote } from "../../base/errors.ts";
 import { freeBases, type Link, listUnnamed, readChain } from "../../images/bases.ts";
 import { checkImages } from "../../images/check.ts";
-import { deadError, isAbandoned, isDead, listExports, sweepExports } from "../../images/exports.ts";
+import { checkExports } from "../../images/exportcheck.ts";
 import type { ImageStore } from "../../images/images.ts";
 import type { Finding } from "../../location/finding.ts";
-import { identityOf } from "../../location/location.ts";
 import { isLockedPath } from "../../location/locks.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import { replaceVolume } from "../../location/replace.ts";
@@ -20,8 +18,7 @@ const CHECK_DEADLINE_MS = 24 * 3600 * 1000;
 /** What is wrong with qcow2 images, with the daemons that show them, and with what lies below them. */
 export async function* checkQcow2(store: ImageStore, limit: number): AsyncGenerator<Finding> {
   const volumes = [...listVolumes(store.location, store.form)];
-  for (const directory of listExports(identityOf(store.location)))
-    yield* checkExport(store, directory, volumes);
+  yield* checkExports(store, volumes);
   yield* checkImages(store);
   for (const record of volumes) yield* checkChain(store, record, limit);
   for (const base of listUnnamed(store.location)) {
@@ -32,28 +29,6 @@ export async function* checkQcow2(store: ImageStore, limit: number): AsyncGenera
       message: "no image needs it any more; the next command that changes something removes it",
       repair: () => freeBases(store.steps, store.location),
     };
-  }
-}
-
-function* checkExport(
-  store: ImageStore,
-  directory: string,
-  volumes: readonly VolumeRecord[],
-): Generator<Finding> {
-  if (isLockedPath(directory)) return;
-  const subject = volumes.find(({ id }) => id === basename(directory))?.name ?? directory;
-  if (isAbandoned(directory)) {
-    yield {
-      code: "stale-daemon",
-      severity: "problem",
-      subject,
-      message:
-        "its storage daemon is there, but nothing uses it; the next command that changes something ends it",
-      repair: () => sweepExports(store.steps, identityOf(store.location)),
-    };
-  } else if (isDead(directory)) {
-    const { message } = deadError(directory);
-    yield { code: "dead-daemon", severity: "problem", subject, message };
   }
 }
 
