@@ -152,6 +152,13 @@ export async function findShownNode(directory: string): Promise<string | undefin
   return (exports as { "node-name"?: string }[] | undefined)?.[0]?.["node-name"];
 }
 
+/** The names of the nodes of a daemon. Throws UNAVAILABLE. */
+export async function listNodes(directory: string): Promise<string[]> {
+  const command = { execute: "query-named-block-nodes", arguments: { flat: true } };
+  const [nodes] = await askMonitor(`${directory}/${MONITOR_NAME}`, [command]);
+  return (nodes as { "node-name": string }[]).map((node) => node["node-name"]);
+}
+
 /** Gives commands that change something to the monitor of a daemon. Throws TOOL_FAILED, UNAVAILABLE. */
 export function commandDaemon(
   steps: Steps,

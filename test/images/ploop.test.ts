@@ -8,6 +8,7 @@ import { type Bed, daemonsBelow, describeOnBed, run } from "../support/beds.ts";
 import { expectError, until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
 import { unpackDisk } from "../support/ploopdisk.ts";
+import { canGrowMountedExt4 } from "../support/resizing.ts";
 
 // Genuine disks of ploop, see test/fixtures/ploop/README.txt, and what only disks of ploop have.
 
@@ -182,6 +183,61 @@ describeOnBed({ name: "ploop on xfs", backend: "ploop", filesystem: "xfs" }, (be
       }
     },
   );
+
+  test.each(["ext4", "xfs"])(
+    "%s grows in use, under an image that is laid over it, or is as it was",
+    async (inside) => {
+      await using mosaic = await openMosaic(bed.writeConfig(inside, [`default_fs: ${inside}`]));
+      const mountPoint = bed.makeMountPoint();
+      await mosaic.createVolume("web", { kind: "fs", sizeBytes: 300 * MIB });
+      await mosaic.mountVolume("web", mountPoint);
+      for (const [round, size] of [400, 500].entries()) {
+        run(
+          "dd",
+          "if=/dev/urandom",
+          `of=${join(mountPoint, `data${round}`)}`,
+          "bs=1M",
+          "count=20",
+          "conv=fsync",
+          "status=none",
+        );
+        if (inside === "xfs" || canGrowMountedExt4()) await mosaic.resizeVolume("web", size * MIB);
+        else await expectError("PERMISSION_DENIED", () => mosaic.resizeVolume("web", size * MIB));
+      }
+      const isGrown = inside === "xfs" || canGrowMountedExt4();
+      if (isGrown) run("fallocate", "-l", "300M", join(mountPoint, "more"));
+      const sums = () => run("sh", "-c", `cd ${mountPoint} && sha256sum data0 data1`);
+      const before = sums();
+      expect((await mosaic.check()).findings).toEqual([]);
+      await mosaic.cloneVolume("web", "copy");
+      await mosaic.unmountVolume("web", mountPoint);
+      for (const name of ["web", "copy"]) {
+        const sizeBytes = (isGrown ? 500 : 300) * MIB;
+        expect(await mosaic.statVolume(name)).toMatchObject({ sizeBytes, virtualBytes: sizeBytes });
+        await mosaic.mountVolume(name, mountPoint);
+        expect(sums()).toBe(before);
+        await mosaic.unmountVolume(name, mountPoint);
+        await expectSound(bed, mosaic, name);
+      }
+    },
+  );
+
+  test("a disk grows while it is attached, and is one chain", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    await mosaic.createVolume("vm", { kind: "disk", sizeBytes: 10 * MIB });
+    const device = await mosaic.attachVolume("vm");
+    for (const size of [20, 35]) {
+      writeAt(device, 4096 * size, `at ${size}`);
+      await mosaic.resizeVolume("vm", size * MIB);
+      expect(run("blockdev", "--getsize64", device)).toBe(`${size * MIB}\n`);
+      writeAt(device, size * MIB - 512, "the end");
+    }
+    await mosaic.detachVolume("vm");
+    expect((await mosaic.statVolume("vm")).image?.chain).toHaveLength(3);
+    expect(await readAt(mosaic, "vm", 4096 * 20, 5)).toBe("at 20");
+    expect(await readAt(mosaic, "vm", 35 * MIB - 512, 7)).toBe("the end");
+    await expectSound(bed, mosaic, "vm");
+  });
 
   test.each(READABLE)(
     "%s: check says %s, its content is there, and it is sound after its use",

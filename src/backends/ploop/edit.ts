@@ -53,18 +53,10 @@ export class ImageEdit {
   async apply(steps: Steps, text: string, undo: Deferred): Promise<void> {
     const { path } = this.delta;
     if (this.parts.length === 0) return;
-    const before = steps.planning
-      ? undefined
-      : withImage(path, (fd, bytes) => ({ bytes, parts: this.readOld(fd) }));
-    if (before)
-      undo.defer(
-        async () =>
-          void (await steps.take(
-            { text: `${text} (undone)`, kind: "call" },
-            () => restore(path, before),
-            undefined,
-          )),
-      );
+    if (!steps.planning) {
+      const restore = withImage(path, (fd, fileBytes) => this.rememberOld(fd, fileBytes));
+      undo.defer(() => steps.take<void>({ text: `${text} # undone`, kind: "call" }, restore, undefined));
+    }
     await steps.take<void>({ text, kind: "call" }, () => this.writeAll(), undefined);
   }
 
@@ -101,8 +93,18 @@ export class ImageEdit {
     return end * header.blockSectors;
   }
 
-  private readOld(fd: number): Part[] {
-    return this.parts.map(({ at, bytes }) => ({ at, bytes: readAt(fd, this.delta.path, at, bytes.length) }));
+  /** Gives what writes all that is changed as it was. */
+  private rememberOld(fd: number, fileBytes: number): () => void {
+    const { path } = this.delta;
+    const old = this.parts.map(({ at, bytes }) => ({ at, bytes: readAt(fd, path, at, bytes.length) }));
+    // Where nothing is appended here, a daemon that has the image open may append meanwhile: that is to stay.
+    const isLonger = this.parts.some(({ at, bytes }) => at + bytes.length > fileBytes);
+    return () =>
+      withWritable(path, (writable) => {
+        for (const part of old.toReversed()) writeParts(writable, path, [part]);
+        if (isLonger) calling("ftruncate", path, () => ftruncateSync(writable, fileBytes));
+        calling("fsync", path, () => fsyncSync(writable));
+      });
   }
 
   private writeAll(): void {
@@ -118,17 +120,6 @@ function findBlock(delta: Delta, at: number): number | undefined {
     for (let block = 0; block < delta.header.entries; block++)
       if (toFileBlock(delta.header, readEntry(fd, delta, block)) === at) return block;
     return undefined;
-  });
-}
-
-function restore(
-  path: string,
-  { bytes, parts }: { readonly bytes: number; readonly parts: readonly Part[] },
-): void {
-  withWritable(path, (fd) => {
-    for (const part of parts.toReversed()) writeParts(fd, path, [part]);
-    calling("ftruncate", path, () => ftruncateSync(fd, bytes));
-    calling("fsync", path, () => fsyncSync(fd));
   });
 }
 

@@ -1,5 +1,4 @@
 import { fstatSync } from "node:fs";
-import { MosaicError } from "../../base/errors.ts";
 import { closeExport, exportDirectoryOf, openExport } from "../../images/exports.ts";
 import { findDirectoryUsers } from "../../images/holders.ts";
 import type { Images } from "../../images/images.ts";
@@ -10,11 +9,12 @@ import type { VolumeRecord } from "../../location/record.ts";
 import { calling } from "../../system/errno.ts";
 import { measureSharedBytes } from "../../system/fiemap.ts";
 import { closeFd, findStatus, listDirectory, openPath } from "../../system/files.ts";
-import { findLoopDevice, type LoopDevice, toExportKey } from "../../system/loop.ts";
+import { findLoopDevice, toExportKey, updateCapacity } from "../../system/loop.ts";
 import type { Steps } from "../../system/steps.ts";
 import { exportPathOf } from "../../system/storagedaemon.ts";
 import { copyDisk } from "./copy.ts";
 import { readDisk, windowOf } from "./disk.ts";
+import { growInUse } from "./growinuse.ts";
 import { describeLayers, describeNested, describeStaged } from "./nodes.ts";
 import { makeReady } from "./ready.ts";
 import { cutDisk, growDisk } from "./size.ts";
@@ -49,8 +49,11 @@ export function ploopImages(steps: Steps, location: Location): Images {
     copy: (volume, path, lockFd) => copyDisk(steps, volume, path, lockFd),
     sizing: {
       async grow({ path, record }, sizeBytes, device, undo) {
-        if (device) throw growInUse(record, device);
-        await closeExport(steps, directoryOf(record.id));
+        const directory = directoryOf(record.id);
+        const { size } = windowOf(readDisk(path), record.kind);
+        if (device) undo.defer(() => updateCapacity(steps, device, size));
+        if (device) return growInUse(steps, directory, path, record.kind, sizeBytes, undo);
+        await closeExport(steps, directory);
         await growDisk(steps, path, record.kind, sizeBytes, undo);
       },
       cut: (path, sizeBytes, lockFd) => cutDisk(steps, path, sizeBytes, lockFd),
@@ -65,11 +68,6 @@ export function ploopImages(steps: Steps, location: Location): Images {
       return await action(raw.path);
     },
   };
-}
-
-function growInUse({ name }: VolumeRecord, { path }: LoopDevice): MosaicError {
-  const message = `it is in use as ${path}, and QEMU cannot make a ploop image larger that it has open: unmount it and detach it first`;
-  return new MosaicError("BUSY", message, { name, device: path });
 }
 
 async function measureFiles(directory: string): Promise<{ allocatedBytes: number; exclusiveBytes: number }> {

@@ -48,16 +48,17 @@ export async function makeImage(
   path: string,
   sizeSectors: number,
   blocks: ReadonlyMap<number, Buffer>,
+  blockSectors = BLOCK_SECTORS,
 ): Promise<void> {
-  const entries = sizeSectors / BLOCK_SECTORS;
-  const tableBlocks = Math.ceil((HEADER_BYTES + 4 * entries) / BLOCK_BYTES);
-  const fd = await makeSparseFile(steps, path, (tableBlocks + blocks.size) * BLOCK_BYTES);
-  const head = makeHead(sizeSectors, tableBlocks, [...blocks.keys()]);
+  const [entries, blockBytes] = [sizeSectors / blockSectors, blockSectors * SECTOR];
+  const tableBlocks = Math.ceil((HEADER_BYTES + 4 * entries) / blockBytes);
+  const fd = await makeSparseFile(steps, path, (tableBlocks + blocks.size) * blockBytes);
+  const head = makeHead(sizeSectors, blockSectors, tableBlocks, [...blocks.keys()]);
   const parts = [...blocks.values()].map((bytes, index) => ({
-    at: (tableBlocks + index) * BLOCK_BYTES,
+    at: (tableBlocks + index) * blockBytes,
     bytes,
   }));
-  const words = ["qemu-img", "create", "-q", "-f", "parallels", "-o", `cluster_size=${BLOCK_BYTES}`, path];
+  const words = ["qemu-img", "create", "-q", "-f", "parallels", "-o", `cluster_size=${blockBytes}`, path];
   const text = shellQuote([...words, String(sizeSectors * SECTOR)]);
   try {
     await steps.take<void>(
@@ -86,14 +87,19 @@ export function writeParts(fd: number, path: string, parts: readonly Part[]): vo
 }
 
 /** The header and the table, in which the blocks follow it in this order. */
-function makeHead(sizeSectors: number, tableBlocks: number, blocks: readonly number[]): Buffer {
-  const entries = sizeSectors / BLOCK_SECTORS;
+function makeHead(
+  sizeSectors: number,
+  blockSectors: number,
+  tableBlocks: number,
+  blocks: readonly number[],
+): Buffer {
+  const entries = sizeSectors / blockSectors;
   const head = Buffer.alloc(HEADER_BYTES + 4 * entries);
   head.write("WithouFreSpacExt", "latin1");
-  const words = [2, 16, sizeSectors / 512, BLOCK_SECTORS, entries];
+  const words = [2, 16, sizeSectors / 512, blockSectors, entries];
   for (const [index, word] of words.entries()) head.writeUInt32LE(word % 2 ** 32, 16 + 4 * index);
   head.writeBigUInt64LE(BigInt(sizeSectors), AT.sizeSectors);
-  head.writeUInt32LE(tableBlocks * BLOCK_SECTORS, AT.data);
+  head.writeUInt32LE(tableBlocks * blockSectors, AT.data);
   for (const [index, block] of blocks.entries())
     head.writeUInt32LE(tableBlocks + index, HEADER_BYTES + 4 * block);
   return head;

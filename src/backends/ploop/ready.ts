@@ -18,7 +18,7 @@ export async function makeReady(steps: Steps, { deltas }: Disk, readOnly: boolea
   // What is only read can be saved also where the table is not sound.
   if (readOnly) return;
   for (const delta of deltas) requireSound(delta);
-  if (deltas[0].header.isInUse) await closeImage(steps, deltas[0]);
+  for (const delta of deltas) if (delta.header.isInUse) await closeImage(steps, delta);
 }
 
 /** DAMAGED for an image that cannot be written without harm. */

@@ -61,8 +61,8 @@ export async function cutDisk(
   await exchangePaths(steps, aside, directory);
 }
 
-/** The size of the disk for a volume of this size, a whole number of its blocks. */
-function sectorsFor(disk: Disk, kind: Kind, sizeBytes: number): number {
+/** The size of the disk for a volume of this size, a whole number of its blocks. Throws INVALID_ARGUMENT. */
+export function sectorsFor(disk: Disk, kind: Kind, sizeBytes: number): number {
   const { blockSectors } = disk.deltas[0].header;
   const around = kind === "fs" ? requirePartition(disk).start + TAIL_SECTORS : 0;
   const sectors = Math.ceil((sizeBytes / SECTOR + around) / blockSectors) * blockSectors;
