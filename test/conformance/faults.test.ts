@@ -147,15 +147,7 @@ const OWN_OF_QCOW2 = [
   "umount",
   "resize: shrink",
 ];
-const OWN_OF_PLOOP = [
-  "create",
-  "clone of a mounted volume",
-  "drop",
-  "mount",
-  "resize: grow",
-  "resize: grow of xfs inside",
-  "resize: shrink",
-];
+const OWN_OF_PLOOP = ["create", "clone of a mounted volume", "drop", "mount", "resize: grow"];
 const OWN_OF_DMTHIN = ["create disk", "clone of a mounted volume", "drop", "attach", "resize: shrink"];
 const OWN_OF_QUOTA = ["create", "drop", "resize: grow"];
 

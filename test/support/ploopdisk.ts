@@ -13,6 +13,7 @@ export function unpackDisk(name: string, directory: string): string {
   const path = join(directory, inner ?? archive);
   run("tar", "-xJf", join(FIXTURES, `${archive}.tar.xz`), "-C", directory, "--no-same-owner", name);
   if (inner !== undefined) run("mv", join(directory, name), path);
+  if (inner !== undefined) run("rmdir", join(directory, archive));
   return path;
 }
 
