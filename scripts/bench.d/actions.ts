@@ -20,7 +20,7 @@ interface Actions {
 
 const MOUNT_DIRECTORY = "mount --bind location/base mnt\numount mnt";
 
-const ACTIONS: Readonly<Record<BackendName, Actions>> = {
+const ACTIONS = {
   plain: {
     create: {
       moctl: "moctl ./bed.mos create fs $N",
@@ -65,7 +65,7 @@ const ACTIONS: Readonly<Record<BackendName, Actions>> = {
       bare: MOUNT_DIRECTORY,
     },
   },
-};
+} as const satisfies Partial<Record<BackendName, Actions>>;
 
 const LIST: Pair = {
   moctl: "moctl ./bed.mos list",
@@ -74,20 +74,22 @@ const LIST: Pair = {
 
 /** What the actions of each backend take, beside scripts of the bare tools. */
 export function measureActions(ground: Ground): Section {
-  const backends = Object.keys(ACTIONS) as BackendName[];
+  const backends = Object.keys(ACTIONS) as (keyof typeof ACTIONS)[];
   return {
     title: "Actions, beside the bare tools",
     header: comparisonHeader("backend and action", "moctl", "tools"),
     rows: [
-      ...backends.flatMap((backend) => measureBackend(ground.openBed(backend))),
+      ...backends.flatMap((backend) => measureBackend(ground.openBed(backend), ACTIONS[backend])),
       compareScripts(ground.openBed("plain", 10_000), "list, 10,000 volumes", LIST),
     ],
-    scripts: [...backends.map(describeScripts), describePair("plain: list", LIST)].join("\n\n"),
+    scripts: [
+      ...backends.map((backend) => describeScripts(backend, ACTIONS[backend])),
+      describePair("plain: list", LIST),
+    ].join("\n\n"),
   };
 }
 
-function measureBackend(bed: Bed): string[][] {
-  const { create, clone, drop, mount } = ACTIONS[bed.backend];
+function measureBackend(bed: Bed, { create, clone, drop, mount }: Actions): string[][] {
   runProgram(scriptRun(bed, create.moctl, "base"));
   const rows = [compareScripts(bed, "create", create, undefined, drop)];
   if (clone) rows.push(compareScripts(bed, "clone", clone, undefined, drop));
@@ -104,8 +106,8 @@ function compareScripts(bed: Bed, what: string, pair: Pair, before?: Pair, after
   return compare(`${bed.backend}: ${what}`, moctl, bare);
 }
 
-function describeScripts(backend: BackendName): string {
-  return Object.entries<Pair>({ ...ACTIONS[backend] })
+function describeScripts(backend: BackendName, actions: Actions): string {
+  return Object.entries<Pair>({ ...actions })
     .map(([what, pair]) => describePair(`${backend}: ${what}`, pair))
     .join("\n\n");
 }

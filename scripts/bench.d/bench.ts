@@ -4,6 +4,8 @@ import { measureActions } from "./actions.ts";
 import { measureClone } from "./clone.ts";
 import { measureCount } from "./count.ts";
 import { Ground } from "./ground.ts";
+import { measureGuest } from "./guest.ts";
+import { measureImages } from "./images.ts";
 import { describeMachine } from "./machine.ts";
 import { measureMemory } from "./memory.ts";
 import { measureRpc } from "./rpc.ts";
@@ -13,13 +15,15 @@ import { formatSection, type Section } from "./table.ts";
 // Run by scripts/bench, which makes the directory and removes all that is left in it: DIRECTORY [--write] [PART ...]
 
 /** The parts by name, in the order in which they run. Each makes the beds that it needs. */
-const PARTS: Readonly<Record<string, (ground: Ground) => Section | Promise<Section[]>>> = {
+const PARTS: Readonly<Record<string, (ground: Ground) => Section | Section[] | Promise<Section[]>>> = {
   start: measureStart,
   actions: measureActions,
   clone: measureClone,
   count: measureCount,
   memory: measureMemory,
   rpc: measureRpc,
+  images: measureImages,
+  guest: measureGuest,
 };
 const DOCUMENT = join(import.meta.dir, "../../doc/performance.md");
 const MARKS = ["<!-- written by scripts/bench -->\n", "<!-- end of what scripts/bench wrote -->\n"] as const;

@@ -32,6 +32,14 @@ export class Conversation {
     this.receive();
   }
 
+  /** Calls a method and gives its result. Throws when it fails. */
+  call(method: string, params?: object): unknown {
+    this.send(formatCall(1, method, params));
+    const { result, error } = JSON.parse(this.receive().toString()) as { result?: unknown; error?: unknown };
+    if (error !== undefined) throw new Error(`${method} failed: ${JSON.stringify(error)}`);
+    return result;
+  }
+
   send(lines: Buffer): void {
     for (let sent = 0; sent < lines.length; ) sent += writeSync(this.input, lines, sent);
   }
@@ -68,6 +76,11 @@ export class Conversation {
     closeSync(this.output);
     if (status !== 0) throw new Error(`the other end of a conversation ended with ${status}`);
   }
+}
+
+/** A call as the line that is sent. */
+export function formatCall(id: number, method: string, params?: object): Buffer {
+  return Buffer.from(`${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`);
 }
 
 /** The lines of what was received. */

@@ -9,7 +9,7 @@ import { type Run, runProgram, type Side } from "./measure.ts";
 export const MOCTL = join(import.meta.dir, "../../dist/moctl");
 
 const IMAGE_BYTES = 8 * 1024 ** 3;
-const FILESYSTEMS = { plain: "ext4", loop: "xfs", btrfs: "btrfs" } as const;
+const FILESYSTEMS = { plain: "ext4", loop: "xfs", qcow2: "xfs", btrfs: "btrfs" } as const;
 
 /** The backends that are measured. */
 export type BackendName = keyof typeof FILESYSTEMS;
@@ -100,11 +100,11 @@ export function moctlRun(bed: Bed, ...words: string[]): Run {
 }
 
 /** A shell script in the directory of a bed, which finds moctl and has a name in $N. */
-export function scriptRun(bed: Bed, script: string, name = ""): Run {
+export function scriptRun({ directory }: Pick<Bed, "directory">, script: string, name = ""): Run {
   const path = `${join(MOCTL, "..")}:${process.env.PATH}`;
   return {
     argv: ["/bin/sh", "-euc", script],
-    cwd: bed.directory,
+    cwd: directory,
     environment: { PATH: path, N: name },
   };
 }

@@ -18,6 +18,12 @@ export interface Samples {
   readonly cpuMs: number[];
 }
 
+/** Of the environment only what finds programs, and where moctl keeps what a reboot makes void. */
+const ENVIRONMENT = {
+  PATH: process.env.PATH ?? "",
+  LC_ALL: "C",
+  ...(process.env.MOSAIC_RUN_DIR && { MOSAIC_RUN_DIR: process.env.MOSAIC_RUN_DIR }),
+};
 const WARM_UP_ROUNDS = 2;
 const LEAST_ROUNDS = 5;
 const BUDGET_MS = 20_000;
@@ -65,7 +71,7 @@ interface Ended {
 export function runProgram(run: Run, stdout: "pipe" | "ignore" = "pipe"): Ended {
   const result = Bun.spawnSync([...run.argv], {
     cwd: run.cwd ?? "/",
-    env: { PATH: process.env.PATH ?? "", LC_ALL: "C", ...run.environment },
+    env: { ...ENVIRONMENT, ...run.environment },
     stdin: "ignore",
     stdout,
     stderr: "pipe",

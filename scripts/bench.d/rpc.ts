@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Conversation } from "./conversation.ts";
+import { Conversation, formatCall } from "./conversation.ts";
 import { type Bed, type Ground, MOCTL, scriptRun } from "./ground.ts";
 import { measureInTurn, quantile, ratiosOf, runProgram, timeMs } from "./measure.ts";
 import { formatRatios, type Section } from "./table.ts";
@@ -44,10 +44,6 @@ export async function measureRpc(ground: Ground): Promise<Section[]> {
   const sections = [measureTrips(server, echo), await measureGrowth(bed), measureChanges(bed, server)];
   await Promise.all([server.end(), echo?.end()]);
   return sections;
-}
-
-function formatCall(id: number, method: string, params?: object): Buffer {
-  return Buffer.from(`${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`);
 }
 
 function startServer({ directory }: Bed, name: string): Conversation {

@@ -82,6 +82,14 @@ const MOUNTED: Argument = {
   summary: "the volume's name, or - for the mosaic's metadata",
   completes: ["-", ":volumes"],
 };
+const READ_ONLY: Argument = {
+  label: "FLAGS",
+  summary: "ro or rw",
+  flag: "-o",
+  isOptional: true,
+  completes: ["ro", "rw"],
+  parse: parseMountFlags,
+};
 const KIND: Argument = {
   label: "{fs|disk}",
   summary: "fs: ready to mount; disk: a bare device",
@@ -98,14 +106,7 @@ export const ACTIONS = {
     arguments: {
       volume: MOUNTED,
       mountPoint: MOUNTPOINT,
-      readOnly: {
-        label: "FLAGS",
-        summary: "ro or rw",
-        flag: "-o",
-        isOptional: true,
-        completes: ["ro", "rw"],
-        parse: parseMountFlags,
-      },
+      readOnly: READ_ONLY,
     },
     schema: (z) =>
       z.strictObject({ volume: z.string(), mountPoint: z.string(), readOnly: z.optional(z.boolean()) }),
@@ -133,15 +134,33 @@ export const ACTIONS = {
     },
   }),
   attach: defineAction({
-    summary: "make a block device of a volume",
-    arguments: { volume: VOLUME },
-    schema: (z) => z.strictObject({ volume: z.string() }),
+    summary: "make a block device of a volume, or show it at a socket",
+    arguments: {
+      volume: VOLUME,
+      readOnly: READ_ONLY,
+      export: {
+        label: "nbd",
+        summary: "show it by NBD at a unix socket",
+        flag: "--export",
+        isOptional: true,
+        choices: ["nbd"],
+      },
+    },
+    schema: (z) =>
+      z.strictObject({
+        volume: z.string(),
+        readOnly: z.optional(z.boolean()),
+        export: z.optional(z.enum(["nbd"])),
+      }),
     methods: { "volume.attach": { result: "device" } },
     mutates: true,
-    run: async (mosaic, { volume }) => ({ volume, device: await mosaic.attachVolume(volume) }),
+    run: async (mosaic, { volume, ...options }) => ({
+      volume,
+      device: await mosaic.attachVolume(volume, options),
+    }),
   }),
   detach: defineAction({
-    summary: "remove the block device of a volume",
+    summary: "remove the block device or the socket of a volume",
     arguments: { volume: VOLUME },
     schema: (z) => z.strictObject({ volume: z.string() }),
     methods: { "volume.detach": { result: "volume" } },

@@ -251,21 +251,29 @@ export class Mosaic implements AsyncDisposable {
   }
 
   /**
-   * Makes a block device that stays until it is detached; gives its path. Throws UNSUPPORTED, NOT_FOUND, BUSY when it is
-   * attached already, LOCKED.
+   * Makes a block device that stays until it is detached; gives its path. With `export: "nbd"` the volume, which nothing may
+   * use, is shown at a unix socket instead; gives the URI for clients. Throws UNSUPPORTED, NOT_FOUND, BUSY when it is
+   * attached already or used in another way, LOCKED.
    * @example const device = await mosaic.attachVolume("vm1");
    */
-  attachVolume(name: string): Promise<string> {
+  attachVolume(
+    name: string,
+    options: { readOnly?: boolean | undefined; export?: "nbd" | undefined } = {},
+  ): Promise<string> {
+    const readOnly = options.readOnly ?? false;
     return this.doing("attach", name, async (address) => {
-      const device = await this.requireBlock().attach(address);
+      const { attach, serve } = this.requireBlock();
+      const make = options.export ? serve : attach;
+      if (!make) throw this.notServed();
+      const device = await make(address, readOnly);
       await this.tell("attached", name, { device });
       return device;
     });
   }
 
   /**
-   * Removes the block device. Throws UNSUPPORTED, NOT_FOUND when it is not attached (details.reason is "not-attached"), BUSY
-   * with details.holders, LOCKED.
+   * Removes the block device, or the socket that no client uses any more. Throws UNSUPPORTED, NOT_FOUND when it is not
+   * attached (details.reason is "not-attached"), BUSY with details.holders, LOCKED.
    * @example await mosaic.detachVolume("vm1");
    */
   detachVolume(name: string): Promise<void> {
@@ -420,6 +428,11 @@ export class Mosaic implements AsyncDisposable {
     throw new MosaicError("UNSUPPORTED", `A ${this.config.backend} volume has no block device: mount it`, {
       feature: "bdev",
     });
+  }
+
+  private notServed(): MosaicError {
+    const message = `${this.config.backend} volumes are not shown at a socket: attach it as a device, and give that to qemu or qemu-nbd`;
+    return new MosaicError("UNSUPPORTED", message, { export: "nbd" });
   }
 
   /** Runs a change; its errors say what was tried and, of a foreign object, how it would become a volume. */

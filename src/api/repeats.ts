@@ -67,10 +67,13 @@ function whereAbsent(reasons: readonly string[]): Repeat["answer"] {
 
 async function answerAttach(
   _mosaic: Mosaic,
-  { volume }: Values,
+  { volume, readOnly = false, export: as }: Values,
   { code, details }: MosaicError,
 ): Promise<object | undefined> {
-  return code === "BUSY" && details.reason === "attached" ? { volume, device: details.device } : undefined;
+  if (code !== "BUSY" || details.reason !== "attached") return undefined;
+  const isServed = String(details.device).startsWith("nbd");
+  const isSame = details.readOnly === readOnly && isServed === (as === "nbd");
+  return isSame ? { volume, device: details.device } : undefined;
 }
 
 async function answerMount(

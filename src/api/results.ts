@@ -104,7 +104,7 @@ export interface CheckFinding extends Omit<Finding, "advice" | "adoptable" | "re
 export interface VolumeInfo extends VolumeRecord {
   /** The name of the volume it was cloned from, while that exists. */
   readonly parent: string | null;
-  /** The device, when it is attached. */
+  /** The device, when it is attached, or the URI of its socket. */
   readonly attachedAs: string | null;
   /** Where it is mounted, in every mount namespace. */
   readonly mountedAt: readonly string[];

@@ -31,9 +31,9 @@ export class Volume {
     return this.mosaic.unmountVolume(this.name, mountPoint);
   }
 
-  /** Makes its block device; gives the path. Throws as `mosaic.attachVolume`. @example const device = await volume.attach(); */
-  attach(): Promise<string> {
-    return this.mosaic.attachVolume(this.name);
+  /** Makes its block device, or a socket; gives the path or URI. Throws as `mosaic.attachVolume`. @example const device = await volume.attach(); */
+  attach(options: { readOnly?: boolean; export?: "nbd" } = {}): Promise<string> {
+    return this.mosaic.attachVolume(this.name, options);
   }
 
   /** Removes its block device. Throws as `mosaic.detachVolume`. @example await volume.detach(); */

@@ -96,8 +96,10 @@ export type Backend = BackendCore & WayIn;
 /** Volumes as block devices. */
 export interface BlockAccess {
   /** Makes a device that stays until it is detached; gives its path. Throws BUSY when there is one. */
-  attach(address: VolumeAddress): Promise<string>;
-  /** Removes the device. Throws NOT_FOUND when it is not attached, BUSY with the holders. */
+  attach(address: VolumeAddress, readOnly: boolean): Promise<string>;
+  /** Shows the volume by NBD at a unix socket, in place of a device, until it is detached; gives the URI. Throws BUSY when it is in use. */
+  serve?(address: VolumeAddress, readOnly: boolean): Promise<string>;
+  /** Removes the device, or the socket. Throws NOT_FOUND when it is not attached, BUSY with the holders. */
   detach(address: VolumeAddress): Promise<void>;
   /** Gives the volume locked, with its device, made for this use where there is none; it goes with its last user. */
   open(address: VolumeAddress, readOnly: boolean): Promise<OpenBlockVolume>;

@@ -10,6 +10,7 @@ import { type LoopDevice, listLoopDevices, readBackingPath } from "../system/loo
 import { isFrozen } from "../system/mounting.ts";
 import { isAtOrBelow, type Mount, pathFromHere, readAllMounts } from "../system/mounts.ts";
 import { shellQuote } from "../system/steps.ts";
+import { checkExports } from "./checkexports.ts";
 import { findLastingHolders } from "./holders.ts";
 import type { ImageStore } from "./images.ts";
 import { resizeImage } from "./resize.ts";
@@ -17,6 +18,7 @@ import { resizeImage } from "./resize.ts";
 /** What is wrong with the images of a location and with their devices, beside what can be wrong in every location. */
 export async function* checkImages(store: ImageStore): AsyncGenerator<Finding> {
   yield* checkLocation(store);
+  yield* checkExports(store);
   const devices = listLoopDevices();
   for (const device of devices) yield* checkBackingFile(store, device);
   const mounts = readAllMounts();

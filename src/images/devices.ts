@@ -11,8 +11,11 @@ import {
   type LoopDevice,
   openLoopDevice,
 } from "../system/loop.ts";
+import { findServer } from "../system/nbdserver.ts";
+import type { BlockNode } from "../system/storagedaemon.ts";
 import { findLastingHolders, settleDevice } from "./holders.ts";
 import type { ImageStore } from "./images.ts";
+import { closeServer, exportOf, openServer, requireNoServer } from "./servers.ts";
 
 /** A locked volume and its device, until it is closed. */
 export interface ImageSession<Device> {
@@ -27,8 +30,10 @@ export interface ImageSession<Device> {
 export function blockAccess(store: ImageStore) {
   const { images } = store;
   return {
-    async attach(address: VolumeAddress): Promise<string> {
-      const session = await openImage(store, address, false, requireAttachable);
+    async attach(address: VolumeAddress, readOnly: boolean): Promise<string> {
+      const accept = (volume: LockedVolume, device: LoopDevice) =>
+        requireAttachable(volume, device, readOnly);
+      const session = await openImage(store, address, readOnly, accept);
       try {
         await keepLoopDevice(store.steps, session.device);
         return session.device.path;
@@ -49,6 +54,9 @@ export function blockAccess(store: ImageStore) {
       return { ...sessionOf(store, volume), device: findLoopDevice(images.keyOf(volume)) };
     },
     open: (address: VolumeAddress, readOnly: boolean) => openImage(store, address, readOnly),
+    ...(images.node && {
+      serve: (address: VolumeAddress, readOnly: boolean) => serveImage(store, address, readOnly),
+    }),
   };
 }
 
@@ -62,6 +70,7 @@ async function openImage(
   const volume = await lockVolume(store, address);
   const session = sessionOf(store, volume);
   try {
+    requireNoServer(store, volume);
     const existing = await settleDevice(store.images.keyOf(volume));
     if (existing) accept(volume, existing);
     const raw = await store.images.open(volume, readOnly);
@@ -103,18 +112,38 @@ async function releaseImage({ images }: ImageStore, volume: LockedVolume): Promi
   ending.defer(async () => images.release?.(volume));
 }
 
+/** Shows a volume that nothing uses at a socket; gives the URI. */
+async function serveImage(store: ImageStore, address: VolumeAddress, readOnly: boolean): Promise<string> {
+  const volume = await lockVolume(store, address);
+  try {
+    requireNoServer(store, volume);
+    const device = await settleDevice(store.images.keyOf(volume));
+    if (device) throw inUseError(volume, device);
+    const makeNode = async () => (await store.images.node?.(volume, readOnly)) as BlockNode;
+    return await openServer(store.steps, exportOf(store, volume.record.id), makeNode);
+  } finally {
+    volume.close();
+  }
+}
+
 /** A device that only mounts use can stay; one that stays is attached already. */
-function requireAttachable(volume: LockedVolume, device: LoopDevice): void {
-  if (device.autoclear && !device.readOnly) return;
-  const message = device.autoclear
-    ? `it is mounted read-only, so it has a read-only device, ${device.path}: unmount it first`
-    : `it is attached already, as ${device.path}`;
-  const holders: Holder[] = [{ kind: "device", device: device.path, attached: !device.autoclear }];
-  const reason = device.autoclear ? "read-only" : "attached";
-  throw new MosaicError("BUSY", message, { name: volume.record.name, reason, device: device.path, holders });
+function requireAttachable(volume: LockedVolume, device: LoopDevice, readOnly: boolean): void {
+  if (!device.autoclear || device.readOnly !== readOnly) throw inUseError(volume, device);
+}
+
+function inUseError({ record }: LockedVolume, { path, autoclear, readOnly }: LoopDevice): MosaicError {
+  const way = readOnly ? "read-only" : "writable";
+  const message = autoclear
+    ? `it is mounted ${way}, so it has a ${way} device, ${path}: unmount it first`
+    : `it is attached already, as ${path}`;
+  const holders: Holder[] = [{ kind: "device", device: path, attached: !autoclear }];
+  const reason = autoclear ? way : "attached";
+  return new MosaicError("BUSY", message, { name: record.name, reason, device: path, readOnly, holders });
 }
 
 async function detachImage(store: ImageStore, volume: LockedVolume): Promise<void> {
+  const directory = exportOf(store, volume.record.id);
+  if (findServer(directory)) return closeServer(store.steps, directory);
   const device = findLoopDevice(store.images.keyOf(volume));
   if (!device || device.autoclear) {
     const message = `it is not attached${device ? `: its device ${device.path} is there only for a mount` : ""}`;

@@ -5,6 +5,7 @@ import { calling } from "../system/errno.ts";
 import { closeFd, listDirectory } from "../system/files.ts";
 import { findProcesses, type Holder } from "../system/holders.ts";
 import { findLoopDevice, toExportKey } from "../system/loop.ts";
+import { findServer, hasServed } from "../system/nbdserver.ts";
 import { exportsDirectoryOf, makeRunDirectory } from "../system/rundir.ts";
 import type { Steps } from "../system/steps.ts";
 import {
@@ -68,10 +69,15 @@ export async function closeExport(steps: Steps, directory: string): Promise<void
   if (!isExported(directory)) return;
   const lockFd = await lockExport(directory);
   try {
-    if (!findLoopDevice(toExportKey(exportPathOf(directory)))) await endDaemon(steps, directory);
+    if (!isInUse(directory)) await endDaemon(steps, directory);
   } finally {
     closeFd(lockFd);
   }
+}
+
+function isInUse(directory: string): boolean {
+  const device = findLoopDevice(toExportKey(exportPathOf(directory)));
+  return device !== undefined || findServer(directory) !== undefined;
 }
 
 /** Ends the daemons of a storage that killed runs left, or that were left by a umount that was not ours. */
@@ -90,9 +96,9 @@ export async function sweepExports(steps: Steps, identity: string): Promise<void
   }
 }
 
-/** Whether nothing uses an export: no device, and no tool that a killed run left. */
+/** Whether nothing uses an export: no device, nobody who attached it, and no tool that a killed run left. */
 export function isAbandoned(directory: string): boolean {
-  return !findLoopDevice(toExportKey(exportPathOf(directory))) && findExportUsers(directory).length === 0;
+  return !isInUse(directory) && findExportUsers(directory).length === 0;
 }
 
 /** The processes that have the file of an export open, beside the daemon itself. */
@@ -106,9 +112,9 @@ export function isExported(directory: string): boolean {
   return listDirectory(directory).length > 0 || findDaemon(directory) !== undefined;
 }
 
-/** Whether the daemon of an export is gone while its file is still shown: every read and write fails. */
+/** Whether the daemon of an export is gone while its file or socket is still there: every use of it fails. */
 export function isDead(directory: string): boolean {
-  return isShown(directory) && findDaemon(directory) === undefined;
+  return (isShown(directory) || hasServed(directory)) && findDaemon(directory) === undefined;
 }
 
 /** DAMAGED for an export whose daemon died. */
@@ -119,12 +125,15 @@ export function deadError(directory: string): MosaicError {
 }
 
 async function restartDaemon(steps: Steps, directory: string, node: BlockNode | LayeredNode): Promise<void> {
-  // Of one that only waits to be ended nobody knows how it was started.
-  if (findDaemon(directory) !== undefined || isShown(directory)) {
-    await endDaemon(steps, directory);
-    makeRunDirectory(directory);
-  }
+  await endUnused(steps, directory);
   await startDaemon(steps, directory, node);
+}
+
+/** Ends the daemon of an export that only waits to be ended: nobody knows how it was started. */
+export async function endUnused(steps: Steps, directory: string): Promise<void> {
+  if (findDaemon(directory) === undefined && !isShown(directory) && !hasServed(directory)) return;
+  await endDaemon(steps, directory);
+  makeRunDirectory(directory);
 }
 
 function requireAlive(directory: string): void {
@@ -135,7 +144,8 @@ function requireAlive(directory: string): void {
   throw new MosaicError("UNAVAILABLE", message, { directory });
 }
 
-async function lockExport(directory: string): Promise<number> {
+/** Takes the lock of an export, and makes its directory. Throws LOCKED. */
+export async function lockExport(directory: string): Promise<number> {
   const deadline = performance.now() + LOCK_DEADLINE_MS;
   for (;;) {
     makeRunDirectory(directory);

@@ -1,5 +1,6 @@
 import { statSync } from "node:fs";
 import { basename } from "node:path";
+import { identityOf } from "../location/location.ts";
 import type { VolumeRecord } from "../location/record.ts";
 import { calling } from "../system/errno.ts";
 import { type FileKey, fileKeyOf, toFileKey } from "../system/files.ts";
@@ -12,7 +13,9 @@ import {
 } from "../system/holders.ts";
 import { findLoopDevice, type LoopDevice, listLoopDevices } from "../system/loop.ts";
 import { isAtOrBelow, readAllMounts } from "../system/mounts.ts";
-import type { Images } from "./images.ts";
+import { readServer } from "../system/nbdserver.ts";
+import type { ImageStore } from "./images.ts";
+import { listServers, toServerHolder } from "./servers.ts";
 
 const SETTLE_MS = 5_000;
 const GLANCE_MS = 1_000;
@@ -31,17 +34,29 @@ export async function settleDevice(key: FileKey): Promise<LoopDevice | undefined
   }
 }
 
-/** Who has a file open that lies at `path`, beside this process and the one that shows its content. */
+/** Who has a file open that lies at `path`, beside this process and the one that shows its content as a file. */
 export function findFileUsers(path: string, fd: number, daemon?: number): Holder[] {
   const key = fileKeyOf(fd);
   const isImage = (open: string, link: string) =>
     basename(open) === basename(path) && findKeyBehind(link) === key;
-  return findProcesses(path, isImage).filter((user) => user.kind !== "process" || user.pid !== daemon);
+  return nameUsers(findProcesses(path, isImage), daemon);
 }
 
-/** Who has a file in a directory open, beside this process. */
-export function findDirectoryUsers(path: string): Holder[] {
-  return findProcesses(path, (open) => isAtOrBelow(open, path));
+/** Who has a file in a directory open, beside this process and the one that shows its content. */
+export function findDirectoryUsers(path: string, daemon?: number): Holder[] {
+  return nameUsers(
+    findProcesses(path, (open) => isAtOrBelow(open, path)),
+    daemon,
+  );
+}
+
+/** A daemon that shows an image at a socket is named by that. */
+function nameUsers(users: readonly Holder[], daemon: number | undefined): Holder[] {
+  return users.flatMap((user) => {
+    const server = user.kind === "process" ? readServer(user.pid) : undefined;
+    if (server) return [toServerHolder(server)];
+    return user.kind === "process" && user.pid === daemon ? [] : [user];
+  });
 }
 
 /** Who holds an image: the device of its raw file, who uses that, and the processes that have a file of it open. */
@@ -78,12 +93,13 @@ export async function findLastingHolders(device: LoopDevice): Promise<Holder[]> 
 }
 
 /** How images are used now. */
-export function surveyImages(images: Images) {
+export function surveyImages({ images, location }: ImageStore) {
   const devices = new Map(listLoopDevices().map((device) => [device.file, device]));
   const mounts = devices.size > 0 ? readAllMounts() : [];
+  const servers = listServers(identityOf(location));
   return (record: VolumeRecord) => {
     const device = devices.size > 0 ? devices.get(images.keyAt(record) as FileKey) : undefined;
-    if (!device) return { attachedAs: null, mounts: [] };
+    if (!device) return { attachedAs: servers.get(record.id) ?? null, mounts: [] };
     const attachedAs = device.autoclear ? null : device.path;
     return { attachedAs, mounts: findDeviceMounts(device.path, device.number, mounts).map(toHolder) };
   };

@@ -4,6 +4,7 @@ import type { Store } from "../location/store.ts";
 import type { LockedVolume } from "../location/volumes.ts";
 import type { FileKey } from "../system/files.ts";
 import type { LoopDevice } from "../system/loop.ts";
+import type { BlockNode, LayeredNode } from "../system/storagedaemon.ts";
 
 // A volume that is an image: a file whose content is reached as a raw file. A raw image is that file itself; one of
 // another format is shown as such a file by a storage daemon. All beyond that is the same: the loop device of that file.
@@ -48,6 +49,8 @@ export interface Images {
   describe(volume: OpenImage): ImageInfo;
   /** The size that its users see, in bytes. Throws DAMAGED. */
   sizeOf(volume: OpenImage): number;
+  /** The image as a storage daemon opens it; absent where there is no way to show it at a socket. Throws DAMAGED. */
+  node?(volume: OpenImage, readOnly: boolean): BlockNode | Promise<LayeredNode>;
   /** Opens the content. Throws BUSY, DAMAGED. */
   open(volume: LockedVolume, readOnly: boolean): Promise<RawFile>;
   /** Ends what `open` began, after the last device is gone; absent where that is nothing. */
@@ -67,7 +70,7 @@ export interface Images {
 
 /** How an image gets another size whose raw file cannot be given one. */
 export interface ImageSizing {
-  /** Makes an image larger, where its content is used by this device also for that; `undo` takes it back. Throws BUSY, UNSUPPORTED. */
+  /** Makes an image larger, and what its device shows, which is to be told after that; `undo` takes it back. Throws BUSY. */
   grow(volume: OpenImage, sizeBytes: number, device: LoopDevice | undefined, undo: Deferred): Promise<void>;
   /** Makes an image of kind fs smaller that nobody knows yet. */
   cut(path: string, sizeBytes: number, lockFd: number): Promise<void>;

@@ -26,6 +26,13 @@ export function rawImages(steps: Steps, location: Location): Images {
       chain: [path],
       blockdev: { driver: "raw", file: { driver: "file", filename: path } },
     }),
+    node: ({ path }, readOnly) => ({
+      driver: "raw",
+      "node-name": "image",
+      "read-only": readOnly,
+      discard: "unmap",
+      file: { driver: "file", filename: path, "read-only": readOnly, discard: "unmap" },
+    }),
     async open({ fd, path }, readOnly) {
       const flags = readOnly ? constants.O_RDONLY : constants.O_RDWR;
       const opened = calling("open", path, () => openSync(`/proc/self/fd/${fd}`, flags));

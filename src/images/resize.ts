@@ -14,6 +14,7 @@ import { closeFd, setFileSize, syncPath, writeAttribute } from "../system/files.
 import type { Steps } from "../system/steps.ts";
 import { growImage } from "./grow.ts";
 import type { ImageStore } from "./images.ts";
+import { requireNoServer } from "./servers.ts";
 
 /** Gives an image another size: it grows where it is, and becomes smaller as a copy that takes its place. */
 export async function resizeImage(
@@ -24,6 +25,7 @@ export async function resizeImage(
 ): Promise<VolumeRecord> {
   const volume = await lockVolume(store, address);
   try {
+    requireNoServer(store, volume);
     const filesystem = findFilesystem(volume.record);
     const record: VolumeRecord = { ...volume.record, sizeBytes };
     const size = store.images.sizeOf(volume);

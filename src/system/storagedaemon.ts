@@ -28,7 +28,7 @@ export interface BlockNode {
     readonly "read-only": boolean;
     readonly discard: "unmap";
   };
-  /** The node below; null where there is none, so that QEMU follows no name in the image; absent where the format has none. */
+  /** The node below; null where there is none, so that QEMU follows no name in the image; absent where the format knows none. */
   readonly backing?: BlockNode | null;
 }
 
@@ -62,43 +62,38 @@ export async function startDaemon(
   directory: string,
   node: BlockNode | LayeredNode,
 ): Promise<void> {
-  if (!steps.planning) prepareDirectory(directory);
-  const socket = `socket,id=monitor,server=on,wait=off,path=${directory.replaceAll(",", ",,")}/${MONITOR_NAME}`;
-  const monitor = ["--chardev", socket, "--monitor", "chardev=monitor"];
-  const run = (nodes: readonly BlockNode[], shown: readonly string[]) => {
-    const parts = nodes.flatMap(splitNode).flatMap((part) => ["--blockdev", JSON.stringify(part)]);
-    const options = { deadlineMs: END_DEADLINE_MS, translate: translateWords };
-    return runTool(steps, "qemu-storage-daemon", [...parts, ...monitor, ...shown, "--daemonize"], options);
-  };
+  const path = exportPathOf(directory);
+  if (!steps.planning) {
+    prepareDirectory(directory);
+    if (!findStatus(path)) closeSync(calling("open", path, () => openSync(path, "wx", 0o600)));
+  }
   if (!("layers" in node)) {
     const exported = describeExport(directory, String(node["node-name"]), node["read-only"]);
-    await run([node], ["--export", JSON.stringify(exported)]);
+    await runDaemon(steps, directory, [node], ["--export", JSON.stringify(exported)]);
     return;
   }
-  // By its argument it is found also before it shows anything.
-  await run(node.layers, ["--pidfile", `${exportPathOf(directory)}.pid`]);
+  await runDaemon(steps, directory, node.layers, []);
   try {
-    await commandDaemon(steps, directory, layNodes(directory, node));
+    const exported = describeExport(directory, WINDOW_NODE, node["read-only"]);
+    await commandDaemon(steps, directory, [
+      ...layNodes(node),
+      { execute: "block-export-add", arguments: exported },
+    ]);
   } catch (thrown) {
     await endDaemon(steps, directory);
     throw thrown;
   }
 }
 
-/** Only what lies in no other node can be put over one, so the window and the file come last. */
-function layNodes(directory: string, { layers, window, "read-only": readOnly }: LayeredNode): QmpCommand[] {
+/** What puts the layers of an image one over another: only what is in no other node can be put over one, so the window comes last. */
+export function layNodes({ layers, window, "read-only": readOnly }: LayeredNode): QmpCommand[] {
   const names = layers.map((layer) => String(layer["node-name"]));
   const snapshots = names.slice(1).map((overlay, index) => ({
     execute: "blockdev-snapshot",
     arguments: { node: names[index], overlay },
   }));
   const shown = describeWindow(String(names.at(-1)), window, readOnly);
-  const exported = describeExport(directory, WINDOW_NODE, readOnly);
-  return [
-    ...snapshots,
-    { execute: "blockdev-add", arguments: shown },
-    { execute: "block-export-add", arguments: exported },
-  ];
+  return [...snapshots, { execute: "blockdev-add", arguments: shown }];
 }
 
 /** The node that shows a part of another one. */
@@ -110,6 +105,20 @@ export function describeWindow(node: string, window: Window, readOnly: boolean):
 function describeExport(directory: string, node: string, readOnly: boolean): Record<string, unknown> {
   const mountpoint = exportPathOf(directory);
   return { type: "fuse", id: "export", "node-name": node, mountpoint, writable: !readOnly };
+}
+
+/** Runs a daemon with these nodes, which goes on when its socket and all that it shows are there. Throws BUSY as `startDaemon`. */
+export async function runDaemon(
+  steps: Steps,
+  directory: string,
+  nodes: readonly BlockNode[],
+  shown: readonly string[],
+): Promise<void> {
+  const socket = `socket,id=monitor,server=on,wait=off,path=${directory.replaceAll(",", ",,")}/${MONITOR_NAME}`;
+  const parts = nodes.flatMap(splitNode).flatMap((part) => ["--blockdev", JSON.stringify(part)]);
+  const args = [...parts, "--chardev", socket, "--monitor", "chardev=monitor", ...shown, "--daemonize"];
+  const options = { deadlineMs: END_DEADLINE_MS, translate: translateWords };
+  await runTool(steps, "qemu-storage-daemon", args, options);
 }
 
 /**
@@ -131,11 +140,19 @@ export function fileNodeOf(node: string): string {
 
 /** The process that shows an image in a directory; undefined when there is none. */
 export function findDaemon(directory: string): number | undefined {
-  const path = JSON.stringify(exportPathOf(directory)).slice(1, -1);
-  return listProcesses().find((pid) => {
-    const argv = readArguments(pid);
-    return basename(argv[0] ?? "") === "qemu-storage-daemon" && argv.some((word) => word.includes(path));
-  });
+  const path = JSON.stringify(`${directory}/`).slice(1, -1);
+  return listProcesses().find((pid) => readDaemonArguments(pid).some((word) => word.includes(path)));
+}
+
+/** The arguments of a process that is a storage daemon; none of any other one. */
+export function readDaemonArguments(pid: number): string[] {
+  const argv = readArguments(pid);
+  return basename(argv[0] ?? "") === "qemu-storage-daemon" ? argv : [];
+}
+
+/** Gives commands to the monitor of a daemon; gives what each returned. Throws TOOL_FAILED, UNAVAILABLE. */
+export function askDaemon(directory: string, commands: readonly QmpCommand[]): Promise<unknown[]> {
+  return askMonitor(`${directory}/${MONITOR_NAME}`, commands);
 }
 
 /** Whether a process has a file open. */
@@ -148,14 +165,14 @@ export function hasOpen(pid: number, file: FileKey): boolean {
 
 /** The name of the node that a daemon shows now. Throws UNAVAILABLE. */
 export async function findShownNode(directory: string): Promise<string | undefined> {
-  const [exports] = await askMonitor(`${directory}/${MONITOR_NAME}`, [{ execute: "query-block-exports" }]);
+  const [exports] = await askDaemon(directory, [{ execute: "query-block-exports" }]);
   return (exports as { "node-name"?: string }[] | undefined)?.[0]?.["node-name"];
 }
 
 /** The names of the nodes of a daemon. Throws UNAVAILABLE. */
 export async function listNodes(directory: string): Promise<string[]> {
   const command = { execute: "query-named-block-nodes", arguments: { flat: true } };
-  const [nodes] = await askMonitor(`${directory}/${MONITOR_NAME}`, [command]);
+  const [nodes] = await askDaemon(directory, [command]);
   return (nodes as { "node-name": string }[]).map((node) => node["node-name"]);
 }
 
@@ -170,7 +187,7 @@ export function commandDaemon(
   const text = `printf '%s\\n' ${shellQuote([lines])} | socat - UNIX-CONNECT:${socket}`;
   return steps.take<void>(
     { text, kind: "call" },
-    async () => void (await askMonitor(socket, commands)),
+    async () => void (await askDaemon(directory, commands)),
     undefined,
   );
 }
@@ -190,10 +207,11 @@ export function isShown(directory: string): boolean {
 /** Ends the daemon of a directory, whatever of it is left, and removes the directory. Throws BUSY when it does not end. */
 export function endDaemon(steps: Steps, directory: string): Promise<void> {
   const text = shellQuote(["pkill", "--full", exportPathOf(directory)]);
-  return steps.take({ text, kind: "call" }, () => end(directory), undefined);
+  return steps.take({ text, kind: "call" }, () => removeDaemon(directory), undefined);
 }
 
-async function end(directory: string): Promise<void> {
+/** What `endDaemon` does, as a part of another step. */
+export async function removeDaemon(directory: string): Promise<void> {
   const pid = findDaemon(directory);
   if (pid !== undefined) await endProcess(pid, directory);
   // One that was killed leaves its mount, on which every call fails.
@@ -217,11 +235,10 @@ async function endProcess(pid: number, directory: string): Promise<void> {
   }
 }
 
-function prepareDirectory(directory: string): void {
+/** Makes the directory of a daemon, without the socket of one that died. */
+export function prepareDirectory(directory: string): void {
   makeRunDirectory(directory);
-  const path = exportPathOf(directory);
   calling("rm", directory, () => rmSync(`${directory}/${MONITOR_NAME}`, { force: true }));
-  if (!findStatus(path)) closeSync(calling("open", path, () => openSync(path, "wx", 0o600)));
 }
 
 /** QEMU says so where another process has the image open. */

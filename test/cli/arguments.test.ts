@@ -186,7 +186,7 @@ describe("the options", () => {
 test.each([
   ["mount", "moctl CONFIG mount [-o FLAGS] {VOLUME|-} MOUNTPOINT"],
   ["umount", "moctl CONFIG umount {VOLUME|-} MOUNTPOINT"],
-  ["attach", "moctl CONFIG attach VOLUME"],
+  ["attach", "moctl CONFIG attach [-o FLAGS] [--export nbd] VOLUME"],
   ["detach", "moctl CONFIG detach VOLUME"],
   ["create", "moctl CONFIG create {fs|disk} VOLUME [SIZE]"],
   ["clone", "moctl CONFIG clone OLD NEW"],

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { linkSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ALL_BEDS, BEDS, type Bed, describeOnBed, hasImages, run } from "../support/beds.ts";
+import { ALL_BEDS, BEDS, type Bed, describeOnBed, needsSize, run } from "../support/beds.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
 import { createFs, expectRefusal, expectSame, MOCTL, moctl, succeed, succeedJson } from "./moctl.ts";
 import { takePicture } from "./picture.ts";
@@ -48,7 +48,7 @@ function adoptForeign(bed: Bed): void {
     ["umount", "a/old", mountPoint],
   ])
     expect(expectRefusal(directory, [config, ...args], foreign).details.reason).toBe("foreign");
-  const size = hasImages(bed.row) ? ["16m"] : [];
+  const size = needsSize(bed.row) ? ["16m"] : [];
   expectRefusal(directory, [config, "create", "fs", "a/old", ...size], {
     exit: 4,
     code: "ALREADY_EXISTS",
@@ -65,7 +65,7 @@ function adoptForeign(bed: Bed): void {
   expect(volume).toMatchObject({
     name: "a/old",
     kind: "fs",
-    sizeBytes: hasImages(bed.row) ? 16 * 1024 ** 2 : null,
+    sizeBytes: needsSize(bed.row) ? 16 * 1024 ** 2 : null,
   });
   expectRefusal(directory, [config, "adopt", "fs", "a/old"], { exit: 4, code: "ALREADY_EXISTS" });
   succeed(config, "mount", "a/old", mountPoint);

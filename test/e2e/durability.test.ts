@@ -4,8 +4,8 @@ import { join } from "node:path";
 import {
   ALL_BEDS,
   type BedRow,
-  hasImages,
   makeTestDirectory,
+  needsSize,
   removeTestDirectory,
   run,
 } from "../support/beds.ts";
@@ -65,7 +65,7 @@ function mountDisk(row: BedRow, directory: string): void {
 
 function live(row: BedRow, directory: string, moments: Moment[]): void {
   const config = writeConfig(row, directory, "location");
-  const size = hasImages(row) ? ["16m"] : [];
+  const size = needsSize(row) ? ["16m"] : [];
   const names = new Set<string>();
   const keep = (what: string) => {
     const disk = join(directory, `disk-${what.replace(" ", "-")}`);
@@ -123,7 +123,7 @@ function lookInto(row: BedRow, directory: string, moment: Moment): void {
       writeFileSync(join(mountPoint, "data"), "text");
       succeed(config, "umount", name, mountPoint);
     }
-    succeed(config, "create", "fs", "next", ...(hasImages(row) ? ["16m"] : []));
+    succeed(config, "create", "fs", "next", ...(needsSize(row) ? ["16m"] : []));
   } finally {
     run("umount", copy);
   }

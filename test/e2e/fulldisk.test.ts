@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { readdirSync, rmSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import { ALL_BEDS, type Bed, describeOnBed, hasImages } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, describeOnBed, needsSize } from "../support/beds.ts";
 import { clearBed } from "../support/foreign.ts";
 import { createFs, expectRefusal, succeed, succeedJson } from "./moctl.ts";
 import { runProgram } from "./program.ts";
@@ -46,7 +46,7 @@ function dropOnFullDisk(bed: Bed): void {
   for (const name of ["a/web", "db"]) createFs(bed, name);
   const before = succeed(bed.config, "list", "--json");
   fill(bed);
-  const size = hasImages(bed.row) ? ["16m"] : [];
+  const size = needsSize(bed.row) ? ["16m"] : [];
   const refusal = { exit: 7, code: "NO_SPACE", says: "Cannot create", times: false };
   for (const name of ["new", "a/new", "b/c/new"])
     expectRefusal(bed.directory, [bed.config, "create", "fs", name, ...size], refusal);

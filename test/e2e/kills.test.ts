@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { existsSync, linkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ALL_BEDS, type Bed, describeOnBed, hasImages, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, describeOnBed, needsSize, run } from "../support/beds.ts";
 import { until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
 import { makeRandom } from "../support/random.ts";
@@ -53,7 +53,7 @@ function chooseAction(bed: Bed, names: readonly string[], random: () => number):
   const name = `a/${"xyz"[Math.floor(random() * 3)]}`;
   if (names.includes(name)) return ["drop", name];
   if (bed.row.filesystem !== "ext4" && random() < 0.5) return ["clone", "base", name];
-  return ["create", "fs", name, ...(hasImages(bed.row) ? ["16m"] : [])];
+  return ["create", "fs", name, ...(needsSize(bed.row) ? ["16m"] : [])];
 }
 
 /** True when the program was killed before it ended. */

@@ -2,7 +2,7 @@ import { expect } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Bed } from "../support/beds.ts";
-import { hasImages } from "../support/beds.ts";
+import { needsSize } from "../support/beds.ts";
 import { type Picture, takePicture } from "./picture.ts";
 import { type Ended, type RunSettings, runProgram, startProgram } from "./program.ts";
 
@@ -31,7 +31,7 @@ export function succeed(...args: readonly string[]): string {
 
 /** Makes a small volume of kind fs. Where its size is not enforced it has none, so that nothing is noted. */
 export function createFs(bed: Bed, name: string, action = "create"): void {
-  const size = hasImages(bed.row) ? ["16m"] : [];
+  const size = needsSize(bed.row) ? ["16m"] : [];
   expect(succeed(bed.config, action, "fs", name, ...size)).toBe("");
 }
 

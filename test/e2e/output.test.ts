@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ALL_BEDS, BEDS, type Bed, describeOnBed, hasImages } from "../support/beds.ts";
+import { ALL_BEDS, BEDS, type Bed, describeOnBed, needsSize } from "../support/beds.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
 import { createFs, expectRefusal, expectRefusalOf, moctl, succeed, succeedJson } from "./moctl.ts";
 import { insideNamespace } from "./namespaces.ts";
@@ -59,7 +59,7 @@ function expectOldDeviceLines({ config, directory }: Bed): void {
 
 function expectJson(bed: Bed, features: string): void {
   const [config, mountPoint] = [bed.config, bed.makeMountPoint()];
-  const size = hasImages(bed.row) ? ["16m"] : [];
+  const size = needsSize(bed.row) ? ["16m"] : [];
   const made = succeedJson(config, "create", "fs", "web", ...size);
   expect(made).toMatchObject({ name: "web", kind: "fs", backend: bed.row.backend });
   expect(succeedJson(config, "have", "web")).toEqual({ name: "web", exists: true, foreign: null });

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { ALL_BEDS, type Bed, describeOnBed, hasImages } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, describeOnBed, needsSize } from "../support/beds.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
 import { expectSame, moctl, succeed, succeedJson } from "./moctl.ts";
 import { takePicture } from "./picture.ts";
@@ -19,8 +19,8 @@ for (const row of ALL_BEDS) {
 
 /** Each changing action on `web`, in an order in which all of them can be done. */
 function listChanges(bed: Bed, mountPoint: string): string[][] {
-  const size = hasImages(bed.row) ? ["16m"] : [];
-  const hasDevices = hasImages(bed.row);
+  const size = needsSize(bed.row) ? ["16m"] : [];
+  const hasDevices = needsSize(bed.row);
   const hasClone = bed.row.filesystem !== "ext4";
   return [
     ["create", "fs", "a/web", ...size],
@@ -68,7 +68,7 @@ function expectPlans(bed: Bed): void {
 
 function isPossible(bed: Bed, action: string): boolean {
   if (action === "clone") return bed.row.filesystem !== "ext4";
-  return hasImages(bed.row) || !["attach", "detach"].includes(action);
+  return needsSize(bed.row) || !["attach", "detach"].includes(action);
 }
 
 /** The steps in the output of --verbose that change something; each has its time. */

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Bed, type BedRow, describeOnBed, enableQuota, hasImages, run } from "../support/beds.ts";
+import { type Bed, type BedRow, describeOnBed, enableQuota, needsSize, run } from "../support/beds.ts";
 import { clearBed } from "../support/foreign.ts";
 import { askTool, QUOTA_ROWS, writeFile } from "../support/quota.ts";
 import { expectRefusal, moctl, succeed, succeedJson } from "./moctl.ts";
@@ -97,7 +97,7 @@ function fill(bed: Bed): void {
 
 function dropAtLimit(bed: Bed): void {
   const config = makeInner(bed, bed.row.backend === "loop" ? ["default_fs: ext4"] : []);
-  const size = hasImages(bed.row) ? ["16m"] : [];
+  const size = needsSize(bed.row) ? ["16m"] : [];
   for (const name of ["a/web", "db"]) succeed(config, "create", "fs", name, ...size);
   const before = succeed(config, "list", "--json");
   fill(bed);

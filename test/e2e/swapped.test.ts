@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { ALL_BEDS, BEDS, type Bed, describeOnBed, hasImages, run } from "../support/beds.ts";
+import { ALL_BEDS, BEDS, type Bed, describeOnBed, needsSize, run } from "../support/beds.ts";
 import { clearBed } from "../support/foreign.ts";
 import { createFs, expectRefusal, expectSame, moctl, requireRefusal, succeed, succeedJson } from "./moctl.ts";
 import { takePicture } from "./picture.ts";
@@ -81,7 +81,7 @@ function refuseSwapped(bed: Bed, swap: (path: string, secret: string) => void): 
     expect(details.reason).toBe("foreign");
   }
   const taken = { exit: 4, code: "ALREADY_EXISTS", says: /no volume/ };
-  const size = hasImages(bed.row) ? ["16m"] : [];
+  const size = needsSize(bed.row) ? ["16m"] : [];
   expectRefusal(bed.directory, [bed.config, "create", "fs", "a/web", ...size], taken);
   expect([3, 8]).toContain(moctl([bed.config, "adopt", "fs", "a/web"]).exit ?? -1);
   expect(succeedJson(bed.config, "have", "a/web")).toMatchObject({ exists: false });
@@ -97,7 +97,7 @@ function refuseSwappedParent(bed: Bed): void {
   const before = takePicture(bed.directory, false);
   for (const args of listUses(bed, mountPoint))
     requireRefusal((more) => moctl([...more, bed.config, ...args]), { exit: 3, code: "NOT_FOUND" }, args);
-  const size = hasImages(bed.row) ? ["16m"] : [];
+  const size = needsSize(bed.row) ? ["16m"] : [];
   for (const name of ["a/web", "a/new"]) {
     const refusal = { exit: 4, code: "ALREADY_EXISTS", times: false };
     expectRefusal(bed.directory, [bed.config, "create", "fs", name, ...size], refusal);
@@ -127,7 +127,7 @@ function refuseDamaged(bed: Bed): void {
 function refuseWorkDirectory(bed: Bed): void {
   createFs(bed, "a/web");
   const work = join(bed.location, ".mosaic");
-  const size = hasImages(bed.row) ? ["16m"] : [];
+  const size = needsSize(bed.row) ? ["16m"] : [];
   const makers: [string, () => void][] = [
     ["a link", () => symlinkSync("/tmp", work)],
     ["a file", () => writeFileSync(work, "")],

@@ -84,7 +84,12 @@ describe("scripts/generate", () => {
       "export { Volume",
       'export type { BackendName } from "./backends/registry.ts";\nexport { Volume',
     ],
-    ["uses Space, which is not exported", "src/index.ts", "{ Space, VolumeStat }", "{ VolumeStat }"],
+    [
+      "uses Space, which is not exported",
+      "src/index.ts",
+      "{ PoolHealth, Space, VolumeStat }",
+      "{ PoolHealth, VolumeStat }",
+    ],
     ["there is no part nothing", "doc/moctl.txt", "[generated: options]", "[generated: nothing]"],
     ["a tag that is not known", "src/api/volume.ts", "Destroys it", "@throws Destroys it"],
   ])("refuses what it does not understand: %s", (says, path, from, to) => {

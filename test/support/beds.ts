@@ -14,8 +14,11 @@ import { listProcesses, readOwnMounts } from "../../src/system/mounts.ts";
 
 /** One kind of bed. */
 export interface BedRow {
-  /** Where the suite runs on it: on the host, or in the virtual machine of scripts/guest, whose kernel has more. */
-  readonly tier?: "guest";
+  /**
+   * Where the suite runs on it: on the host, or in the virtual machine of scripts/guest, whose kernel has more; what needs
+   * device-mapper runs on a host that has it.
+   */
+  readonly tier?: "guest" | "device-mapper";
   readonly name: string;
   readonly backend: BackendName;
   /** The filesystem that the location is on; thin-pool when it is a pool, whose list of volumes is in the test directory. */
@@ -92,21 +95,28 @@ export const BEDS = {
       backend: "dmthin",
       filesystem: "thin-pool",
       features: ["clone", "bdev", "volsize"],
-      tier: "guest",
+      tier: "device-mapper",
     },
   ],
 } as const satisfies Record<BackendName, readonly ConformanceBed[]>;
 
 const rows: readonly ConformanceBed[] = Object.values(BEDS).flat();
 
-/** All beds of this run; scripts/test says in the virtual machine MOSAIC_TIER=guest. */
+/** All beds of this run; scripts/test says in the virtual machine MOSAIC_TIER=guest, and where device-mapper is. */
 export const ALL_BEDS = rows.filter(isOfThisRun);
 
 function isOfThisRun({ tier }: BedRow): boolean {
-  return tier === process.env.MOSAIC_TIER;
+  const here = process.env.MOSAIC_TIER;
+  if (tier !== "device-mapper") return tier === here;
+  return here === (process.env.MOSAIC_DEVICE_MAPPER === "host" ? undefined : "guest");
 }
 
-/** Whether the volumes of a bed are images, which need a size. */
+/** Whether the volumes of a bed are block devices, which need a size. */
+export function needsSize({ backend }: BedRow): boolean {
+  return backend !== "plain" && backend !== "btrfs";
+}
+
+/** Whether the volumes of a bed are image files. */
 export function hasImages(row: BedRow): boolean {
   return ["loop", "qcow2", "ploop"].includes(row.backend);
 }
@@ -147,9 +157,9 @@ export class Bed {
     return join(this.directory, "image");
   }
 
-  /** Makes the filesystem, mounts it, and writes the config that `config` names. */
-  open(sizeBytes = 3 * 1024 ** 3): void {
-    if (this.isPool) this.openPool(sizeBytes);
+  /** Makes the filesystem, or the pool with its two devices, mounts it, and writes the config that `config` names. */
+  open(sizeBytes = 3 * 1024 ** 3, metadataBytes = 16 * 1024 ** 2): void {
+    if (this.isPool) this.openPool(sizeBytes, metadataBytes);
     else this.openFilesystem(sizeBytes);
     this.writeConfig("bed");
   }
@@ -166,14 +176,14 @@ export class Bed {
   }
 
   /** Makes the two devices of a pool, the pool, and the directory of its state. */
-  private openPool(sizeBytes: number): void {
+  private openPool(sizeBytes: number, metadataBytes: number): void {
     mkdirSync(this.location, { recursive: true, mode: 0o755 });
     const attach = (name: string, bytes: number) => {
       const path = join(this.directory, name);
       run("truncate", "-s", String(bytes), path);
       return run("losetup", "--find", "--show", path).trim();
     };
-    const [metadata, data] = [attach("pool-metadata", 16 * 1024 ** 2), attach("pool-data", sizeBytes)];
+    const [metadata, data] = [attach("pool-metadata", metadataBytes), attach("pool-data", sizeBytes)];
     run("modprobe", "dm-thin-pool");
     const table = `0 ${sizeBytes / 512} thin-pool ${metadata} ${data} 128 0`;
     dmsetup("create", basename(this.directory), "--table", table);
@@ -211,7 +221,12 @@ export class Bed {
 }
 
 /** Runs `tests` on a bed of this kind; where it cannot be made they are skipped with the reason, or fail when it is required. */
-export function describeOnBed(row: BedRow, tests: (bed: Bed) => void, sizeBytes?: number): void {
+export function describeOnBed(
+  row: BedRow,
+  tests: (bed: Bed) => void,
+  sizeBytes?: number,
+  metadataBytes?: number,
+): void {
   if (!isOfThisRun(row)) return;
   const reason = findObstacle(row);
   if (reason && !isRequired()) {
@@ -222,7 +237,7 @@ export function describeOnBed(row: BedRow, tests: (bed: Bed) => void, sizeBytes?
     const bed = new Bed(row);
     beforeAll(() => {
       if (reason) throw new Error(`the bed ${row.name} is required: ${reason}`);
-      bed.open(sizeBytes);
+      bed.open(sizeBytes, metadataBytes);
     });
     afterAll(() => bed.close());
     tests(bed);
@@ -252,7 +267,10 @@ export function daemonsBelow(directory: string): { readonly pid: number; readonl
     if (!argv[0]?.endsWith("qemu-storage-daemon")) return [];
     if (!argv.some((word) => word.includes(`"filename":"${directory}/`))) return [];
     const shown = /"mountpoint":"([^"]+)"/.exec(argv.join(" "))?.[1];
-    return [{ pid, path: shown ?? (argv[argv.indexOf("--pidfile") + 1] ?? "").replace(/\.pid$/, "") }];
+    const [socket] = [/"unix","path":"([^"]+)"/, /\bpath=(\S+)\/qmp\b/].flatMap(
+      (one) => one.exec(argv.join(" "))?.[1] ?? [],
+    );
+    return [{ pid, path: shown ?? (socket?.endsWith("/nbd") ? socket : `${socket}/raw`) }];
   });
 }
 
@@ -264,7 +282,7 @@ export function endDaemonsBelow(directory: string): void {
     for (let attempt = 0; attempt < 200 && readArguments(pid)[0]; attempt++) Bun.sleepSync(20);
     if (readArguments(pid)[0]) process.kill(pid, "SIGKILL");
     Bun.spawnSync(["umount", path], { timeout: 20_000, stderr: "ignore" });
-    rmSync(dirname(path), { recursive: true, force: true });
+    if (path !== "") rmSync(dirname(path), { recursive: true, force: true });
   }
 }
 

@@ -10,26 +10,31 @@ export type FaultMode =
   /** The process is killed after a call, or while a command runs. */
   | "kill-after";
 
-/** Steps of which the `at`-th, counted from 1, does not go well; `count` is how many came. */
+/** Steps of which one does not go well: the `at`-th, counted from 1, or the first whose text matches. `count` is how many came. */
 export class FaultySteps implements Steps {
   readonly planning = false;
   count = 0;
   fired: Step | undefined;
 
   constructor(
-    private readonly at: number,
+    private readonly at: number | RegExp,
     private readonly mode: FaultMode,
   ) {}
 
   async take<T>(step: Step, action: () => T | Promise<T>, planned: T): Promise<T> {
     this.count++;
-    if (this.count !== this.at) return directSteps.take(step, action, planned);
+    if (!this.isDue(step)) return directSteps.take(step, action, planned);
     this.fired = step;
     if (this.mode === "fail")
       throw new MosaicError("TOOL_FAILED", `injected before: ${step.text}`, { injected: true });
     if (this.mode === "kill-after") begin(action);
     process.kill(process.pid, "SIGKILL");
     throw new Error("not reached: the process is dead");
+  }
+
+  private isDue({ text }: Step): boolean {
+    if (typeof this.at === "number") return this.count === this.at;
+    return !this.fired && this.at.test(text);
   }
 }
 

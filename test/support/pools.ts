@@ -1,31 +1,89 @@
 import { expect } from "bun:test";
+import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { findLedger } from "../../src/backends/dmthin/ledger.ts";
 import { listObjects } from "../../src/backends/dmthin/objects.ts";
+import type { Mosaic } from "../../src/index.ts";
+import { closeFd, openPath } from "../../src/system/files.ts";
+import { ioctl } from "../../src/system/libc.ts";
 import { type Bed, dmsetup, run } from "./beds.ts";
 
-/** The transaction id of a bed's pool. */
-export function readTransaction(bed: Bed): number {
-  return Number(dmsetup("status", basename(bed.configuredLocation)).split(" ")[3]);
+// What tests of thin pools see and do without mosaic.
+
+/** The name of a bed's pool. */
+export const poolOf = (bed: Bed) => basename(bed.configuredLocation);
+/** The directory in which the list of its volumes is. */
+export const statePath = (bed: Bed) => join(bed.directory, "state");
+/** The words of the kernel about it, after its length and target. */
+export const readStatus = (bed: Bed) => dmsetup("status", poolOf(bed)).trim().split(" ").slice(3);
+export const readTransaction = (bed: Bed) => Number(readStatus(bed)[0]);
+
+/** The loop device of the metadata or the data of a bed's pool. */
+export function loopOf(bed: Bed, part: "metadata" | "data"): string {
+  return run("losetup", "-n", "-O", "NAME", "-j", join(bed.directory, `pool-${part}`)).trim();
 }
 
-/** The ids of the devices in a bed's pool, by its own tool. */
+/** The ids of the devices in the pool, by its own tool. */
 export function readIds(bed: Bed): number[] {
-  const pool = basename(bed.configuredLocation);
-  const metadata = run("losetup", "-n", "-O", "NAME", "-j", join(bed.directory, "pool-metadata")).trim();
-  dmsetup("message", pool, "0", "reserve_metadata_snap");
+  dmsetup("message", poolOf(bed), "0", "reserve_metadata_snap");
   try {
-    const lines = run("thin_ls", "-m", "--no-headers", "--format", "DEV", metadata).split("\n");
-    return lines.flatMap((line) => (line.trim() ? [Number(line)] : []));
+    const argv = ["thin_ls", "-m", "--no-headers", "--format", "DEV", loopOf(bed, "metadata")];
+    return run(...argv)
+      .split("\n")
+      .flatMap((line) => (line.trim() ? [Number(line)] : []));
   } finally {
-    dmsetup("message", pool, "0", "release_metadata_snap");
+    dmsetup("message", poolOf(bed), "0", "release_metadata_snap");
   }
 }
 
-/** The pool has the devices that the list says, the metadata's beside them, and both are at the same transaction. */
-export function expectPoolMatches(bed: Bed): void {
-  const objects = [...listObjects(bed.location)].map(({ id }) => id).sort((one, other) => one - other);
-  expect(readIds(bed).filter((id) => id !== 0)).toEqual(objects);
-  const ledger = findLedger(join(bed.directory, "state"));
-  expect([ledger?.transaction, ledger?.next]).toContain(readTransaction(bed));
+/** The ids in the list of volumes. */
+export const listIds = (bed: Bed) => [...listObjects(bed.location)].map(({ id }) => id).sort((a, b) => a - b);
+
+/** The list and the pool say the same; gives the ids. */
+export function expectPoolSame(bed: Bed): number[] {
+  const ids = listIds(bed);
+  expect(readIds(bed).filter((id) => id !== 0)).toEqual(ids);
+  const ledger = JSON.parse(readFileSync(join(statePath(bed), "pool"), "utf8"));
+  expect([ledger.transaction, ledger.next]).toContain(readTransaction(bed));
+  return ids;
+}
+
+/** What `check` calls problems. */
+export async function listProblems(mosaic: Mosaic): Promise<string[]> {
+  const { findings } = await mosaic.check();
+  return findings.filter(({ severity }) => severity === "problem").map(({ code }) => code);
+}
+
+/** Runs an action that is killed when it has begun the step whose text matches. */
+export function killAfter(bed: Bed, step: RegExp, action: string, values: object): void {
+  const child = join(import.meta.dir, "faultchild.ts");
+  const argv = [process.execPath, child, bed.config, "kill-after", step.source, action];
+  const result = Bun.spawnSync([...argv, JSON.stringify(values)], { timeout: 120_000 });
+  expect(result.signalCode, `${step} ${result.stdout} ${result.stderr}`).toBe("SIGKILL");
+}
+
+/** Sends a message to a pool as dmsetup does, and much faster; false when the kernel refuses it: linux/dm-ioctl.h. */
+export function trySend(pool: string, message: string): boolean {
+  const DM_TARGET_MSG = 0xc138fd0e;
+  const buffer = Buffer.alloc(1024);
+  buffer.writeUInt32LE(4, 0);
+  buffer.writeUInt32LE(buffer.length, 12);
+  buffer.writeUInt32LE(312, 16);
+  buffer.write(pool, 48);
+  buffer.write(message, 320);
+  const fd = openPath("/dev/mapper/control");
+  try {
+    ioctl(fd, DM_TARGET_MSG, buffer, pool);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/** Gives a mapped device another table while it is used. */
+export function loadTable(device: string, table: string): void {
+  dmsetup("load", device, "--table", table);
+  dmsetup("suspend", "--noflush", device);
+  dmsetup("resume", device);
 }

@@ -45,6 +45,7 @@ export const INFO: readonly [Use, Use] = [
         },
       },
       space: { filesystem: "xfs", sizeBytes: 1006632960, usedBytes: 40865792, availableBytes: 965767168 },
+      pool: null,
       host: {
         kernel: {
           release: "6.18.44",
@@ -151,10 +152,10 @@ export const LIST: Use = {
       "web    fs    ext4        512M  -       -            /srv/web",
       "web-2  fs    ext4        512M  web     -            /srv/web-2",
     ],
-    "FILESYSTEM is the one inside a volume of type loop. SIZE is the size asked for, with one decimal where it is not a whole number of its unit. PARENT is the volume it was cloned from, (dropped) when that is gone. ATTACHED is the device of an attached volume. MOUNTED is where it is mounted, in all mount namespaces; control characters in a path are shown as \\x0a.",
+    "FILESYSTEM is the one inside a volume that is an image or a device. SIZE is the size asked for, with one decimal where it is not a whole number of its unit. PARENT is the volume it was cloned from, (dropped) when that is gone. ATTACHED is the device of an attached volume, or the URI of its socket. MOUNTED is where it is mounted, in all mount namespaces; control characters in a path are shown as \\x0a.",
   ],
   json: [
-    '{"volumes":[...]}; each is its record and beside that "parent" (a name or null), "attachedAs" (a path or null) and "mountedAt" (a list of paths). `adopt --from` can restore records from it.',
+    '{"volumes":[...]}; each is its record and beside that "parent" (a name or null), "attachedAs" (a path, a URI or null) and "mountedAt" (a list of paths). `adopt --from` can restore records from it.',
   ],
   errors: {},
 };
@@ -183,6 +184,12 @@ export const CHECK: Use = {
       "two-devices             one image has two loop devices, which destroys data",
       "dead-device             the image of a loop device was removed or replaced behind it",
       "                        (repaired when nobody uses it; what was in it is gone then)",
+      "image                   the image cannot be read, or its tables contradict each other",
+      "leaked-clusters         a note: a qcow2 image takes space that nothing uses (repaired)",
+      "long-chain              a qcow2 volume lies over more images than the config allows (repaired)",
+      "unused-base             a base of qcow2 images that none needs (repaired)",
+      "dead-daemon             a storage daemon died in use (repaired, when nothing uses it any more)",
+      "stale-daemon            a storage daemon that nothing uses (repaired)",
       "stale-device            a loop device that is to go, and is still held",
       "frozen                  a filesystem is frozen; how to thaw it",
       "quota-off               the quotas that the config wants are off; how to switch them on",

@@ -31,7 +31,7 @@ export interface ThinVolume extends LockedVolume {
 /** The devices of thin volumes. */
 export function blockAccess(store: ThinStore): BlockAccess {
   return {
-    attach: (address) => using(store, address, (volume) => attachVolume(store, volume)),
+    attach: (address, readOnly) => using(store, address, (volume) => attachVolume(store, volume, readOnly)),
     detach: (address) => using(store, address, (volume) => detachVolume(store, volume)),
     async look(address) {
       const volume = await lockThin(store, address);
@@ -119,17 +119,17 @@ async function using<T>(
   }
 }
 
-async function attachVolume(store: ThinStore, volume: ThinVolume): Promise<string> {
+async function attachVolume(store: ThinStore, volume: ThinVolume, readOnly: boolean): Promise<string> {
   const { steps } = store;
   const { pool, thinId, sizeBytes, fd } = volume;
   const existing = await settleDevice(pool, thinId);
   if (existing) {
-    requireAttachable(volume, existing);
+    requireAttachable(volume, existing, readOnly);
     await keepDevice(steps, pool, thinId, [fd]);
     return existing.path;
   }
-  requireUsable(store, pool, false);
-  const opened = await openThinDevice(steps, pool, thinId, sizeBytes, false, [fd]);
+  requireUsable(store, pool, readOnly);
+  const opened = await openThinDevice(steps, pool, thinId, sizeBytes, readOnly, [fd]);
   try {
     await keepDevice(steps, pool, thinId, [fd]);
     return opened.device.path;
@@ -139,14 +139,16 @@ async function attachVolume(store: ThinStore, volume: ThinVolume): Promise<strin
 }
 
 /** A device that only mounts use can stay; one that stays is attached already. */
-function requireAttachable(volume: ThinVolume, device: BlockDevice): void {
-  if (device.autoclear && !device.readOnly) return;
-  const message = device.autoclear
-    ? `it is mounted read-only, so it has a read-only device, ${device.path}: unmount it first`
-    : `it is attached already, as ${device.path}`;
-  const holders: Holder[] = [{ kind: "device", device: device.path, attached: !device.autoclear }];
-  const reason = device.autoclear ? "read-only" : "attached";
-  throw new MosaicError("BUSY", message, { name: volume.record.name, reason, device: device.path, holders });
+function requireAttachable({ record }: ThinVolume, device: BlockDevice, asked: boolean): void {
+  const { path, autoclear, readOnly } = device;
+  if (autoclear && readOnly === asked) return;
+  const way = readOnly ? "read-only" : "writable";
+  const message = autoclear
+    ? `it is mounted ${way}, so it has a ${way} device, ${path}: unmount it first`
+    : `it is attached already, as ${path}`;
+  const holders: Holder[] = [{ kind: "device", device: path, attached: !autoclear }];
+  const reason = autoclear ? way : "attached";
+  throw new MosaicError("BUSY", message, { name: record.name, reason, device: path, readOnly, holders });
 }
 
 async function detachVolume({ steps }: ThinStore, { pool, thinId, record, fd }: ThinVolume): Promise<void> {

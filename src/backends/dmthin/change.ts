@@ -22,7 +22,7 @@ export interface PoolChange {
   readonly transaction: number;
   /** Gives the pool that transaction id: what is made then carries it. */
   begin(): Promise<void>;
-  /** Sends a message to the pool; the kernel has written what it did before it answers. The child keeps the locks of `fds` too. */
+  /** Sends a message to the pool; the kernel has written what it did before it answers. Throws DAMAGED, NO_SPACE when it could not. The child keeps the locks of `fds` too. */
   send(message: string, fds?: readonly number[]): Promise<void>;
 }
 
@@ -44,8 +44,11 @@ export function changePool<T>(
       await requireOwnPool(store, pool, current, lockFd);
     }
     const transaction = current + 1;
-    const send = (message: string, fds: readonly number[] = []) =>
-      sendMessage(steps, pool.name, message, [lockFd, ...fds]);
+    const send = async (message: string, fds: readonly number[] = []) => {
+      await sendMessage(steps, pool.name, message, [lockFd, ...fds]);
+      // A message is answered well also when the kernel could not write what it did, and took it back.
+      if (!steps.planning) requireSound(pool);
+    };
     const begin = async () => {
       await writeLedger(steps, statePath, pool, current);
       await send(`set_transaction_id ${current} ${transaction}`);

@@ -9,7 +9,7 @@ import { describeHolder } from "../../system/holders.ts";
 import { listThinDevices, type ThinDevice } from "../../system/thintools.ts";
 import { lockPool, UUID_PREFIX, whileReadable } from "./change.ts";
 import { findLastingHolders, toBlockDevice } from "./devices.ts";
-import { describeDifferences, describeEmpty, describeRoom } from "./findings.ts";
+import { describeDifferences, describeEmpty, describeRoom, describeZeroing } from "./findings.ts";
 import { readPoolStatus, requireSound } from "./health.ts";
 import { findLedger, findMismatch, writeLedger } from "./ledger.ts";
 import { METADATA_ID, restoreMetadata } from "./metadata.ts";
@@ -30,6 +30,7 @@ export async function* checkThin(store: ThinStore): AsyncGenerator<Finding> {
     return;
   }
   yield* describeRoom(store, pool, readPoolStatus(pool));
+  yield* describeZeroing(pool);
   yield* checkTie(store, pool);
   yield* checkLocation(store);
   yield* checkDevices(store, pool);

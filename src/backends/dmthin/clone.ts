@@ -12,7 +12,7 @@ import type { PoolChange } from "./change.ts";
 import { findForeignDevices, findThinDevice, nameOf, openThinDevice, waitUntilGone } from "./devices.ts";
 import { requireWritable } from "./health.ts";
 import type { ThinObject } from "./objects.ts";
-import { requireNoForeign, resumedTooEarly } from "./overcommit.ts";
+import { requireCommitted, requireNoForeign, resumedTooEarly } from "./overcommit.ts";
 import type { ThinStore } from "./store.ts";
 import { makeThin } from "./thin.ts";
 
@@ -25,6 +25,7 @@ export async function cloneThin(
   const volume = await lockThin(store, origin);
   try {
     const record = makeRecord(volume.record);
+    requireCommitted(store, volume.pool.sizeBytes, volume.sizeBytes);
     await writeOut(store, volume);
     await publishVolume(store, record, async (operation) => {
       const { id } = await snapThin(store, volume, operation);

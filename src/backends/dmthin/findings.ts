@@ -1,6 +1,7 @@
 import { MosaicError } from "../../base/errors.ts";
 import type { Finding } from "../../location/finding.ts";
 import { listVolumes } from "../../location/volumes.ts";
+import { readTable } from "../../system/devicemapper.ts";
 import { listOverLimits, type PoolStatus } from "./health.ts";
 import { findObject, type ThinObject } from "./objects.ts";
 import type { Pool } from "./pool.ts";
@@ -23,6 +24,18 @@ export function* describeRoom({ limits }: ThinStore, { name }: Pool, status: Poo
       advice: `drop volumes, or make the ${part} device of the pool larger`,
     };
   }
+}
+
+/** A finding about a pool that gives out blocks with what was in them before. */
+export function* describeZeroing(pool: Pool): Generator<Finding> {
+  if (!readTable(pool)[0]?.words.includes("skip_block_zeroing")) return;
+  yield {
+    code: "pool-unzeroed",
+    severity: "problem",
+    subject: pool.name,
+    message: "it does not zero new blocks: what a dropped volume held is seen in others",
+    advice: "load its table without the word skip_block_zeroing",
+  };
 }
 
 /** What the list of volumes and the pool do not both have. */

@@ -3,6 +3,7 @@ import { MosaicError, quote } from "../../base/errors.ts";
 import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
 import { checkImages } from "../../images/check.ts";
 import { blockAccess } from "../../images/devices.ts";
+import { sweepExports } from "../../images/exports.ts";
 import { findFileUsers, findImageHolders, surveyImages } from "../../images/holders.ts";
 import type { ImageStore } from "../../images/images.ts";
 import { rawImages } from "../../images/raw.ts";
@@ -11,7 +12,7 @@ import { statImage } from "../../images/stat.ts";
 import { adoptVolume, publishVolume } from "../../location/changes.ts";
 import { locationMembers } from "../../location/core.ts";
 import type { Form } from "../../location/form.ts";
-import { type Location, openLocation } from "../../location/location.ts";
+import { identityOf, type Location, openLocation } from "../../location/location.ts";
 import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import { probeFilesystem } from "../../system/blkid.ts";
@@ -30,7 +31,7 @@ const TRUNCATE_MAX_BYTES = 2 ** 52;
 export function openLoop(context: BackendContext): Backend {
   const location = openLocation(context.location, context);
   const images = rawImages(context.steps, location);
-  const store: ImageStore = { ...context, location, form: imageForm, images };
+  const store: ImageStore = { ...context, location, form: imageForm(location), images };
   return {
     ...locationMembers(store),
     limits: {
@@ -46,7 +47,7 @@ export function openLoop(context: BackendContext): Backend {
       publishVolume(store, record, (operation) => createImage(context.steps, record, operation)),
     adopt: (record) =>
       adoptVolume(store, record, (path, fd) => examineImage(context.steps, record, path, fd)),
-    survey: () => surveyImages(images),
+    survey: () => surveyImages(store),
     stat: (address) => statImage(store, address),
     check: () => checkImages(store),
     block: blockAccess(store),
@@ -57,17 +58,21 @@ export function openLoop(context: BackendContext): Backend {
   };
 }
 
-const imageForm: Form = {
-  backend: "loop",
-  description: "an image file",
-  matches: (status) => status.isFile() && status.nlink <= 1n,
-  async kindOf(steps, path) {
-    if (!isWholeSectors(Number(findStatus(path)?.size ?? 0))) return undefined;
-    return (await isOneFilesystem(steps, path)) ? "fs" : "disk";
-  },
-  holders: (path, fd) => findImageHolders(fileKeyOf(fd), () => findFileUsers(path, fd)),
-  remove: (steps, path) => removeFile(steps, path),
-};
+function imageForm(location: Location): Form {
+  return {
+    backend: "loop",
+    description: "an image file",
+    matches: (status) => status.isFile() && status.nlink <= 1n,
+    async kindOf(steps, path) {
+      if (!isWholeSectors(Number(findStatus(path)?.size ?? 0))) return undefined;
+      return (await isOneFilesystem(steps, path)) ? "fs" : "disk";
+    },
+    holders: (path, fd) => findImageHolders(fileKeyOf(fd), () => findFileUsers(path, fd)),
+    // A server that died leaves its directory.
+    sweep: (steps) => sweepExports(steps, identityOf(location)),
+    remove: (steps, path) => removeFile(steps, path),
+  };
+}
 
 /** ext4 counts the blocks of a file in 32 bits; the other filesystems hold more than can be said here. */
 function findLargestFile({ path, filesystemMagic }: Location): number {

@@ -1,7 +1,6 @@
 import { constants, openSync } from "node:fs";
 import { MosaicError, quote } from "../../base/errors.ts";
 import { checkImages } from "../../images/check.ts";
-import { checkExports } from "../../images/exportcheck.ts";
 import type { ImageStore } from "../../images/images.ts";
 import { requireUnheld } from "../../location/changes.ts";
 import type { Finding } from "../../location/finding.ts";
@@ -22,10 +21,8 @@ const CHECK_DEADLINE_MS = 24 * 3600 * 1000;
 
 /** What is wrong with disks of ploop and with the daemons that show them. */
 export async function* checkPloop(store: ImageStore): AsyncGenerator<Finding> {
-  const volumes = [...listVolumes(store.location, store.form)];
-  yield* checkExports(store, volumes);
   yield* checkImages(store);
-  for (const record of volumes) yield* checkDisk(store, record);
+  for (const record of listVolumes(store.location, store.form)) yield* checkDisk(store, record);
 }
 
 /** Of a disk that is used the files are not the last word. */

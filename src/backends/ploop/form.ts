@@ -1,12 +1,11 @@
 import { closeExport, exportDirectoryOf, findExportUsers, sweepExports } from "../../images/exports.ts";
-import { findImageHolders } from "../../images/holders.ts";
-import { findDirectoryHolders } from "../../location/core.ts";
+import { findDirectoryUsers, findImageHolders } from "../../images/holders.ts";
 import type { Form } from "../../location/form.ts";
-import { identityOf, type Location } from "../../location/location.ts";
+import { identityOf, type Location, placeInFilesystem } from "../../location/location.ts";
 import { parseRecord, RECORD_ATTRIBUTE } from "../../location/record.ts";
 import { removeTree } from "../../location/removal.ts";
 import { findStatus, listDirectory, toFileKey } from "../../system/files.ts";
-import type { Holder } from "../../system/holders.ts";
+import { findDirectoryMounts, type Holder } from "../../system/holders.ts";
 import { getAttribute } from "../../system/libc.ts";
 import { toExportKey } from "../../system/loop.ts";
 import { exportPathOf, findDaemon, hasOpen } from "../../system/storagedaemon.ts";
@@ -31,8 +30,8 @@ export function ploopForm(location: Location, kindOf: NonNullable<Form["kindOf"]
 async function findHolders(location: Location, path: string): Promise<Holder[]> {
   const directory = findExport(location, path);
   const daemon = directory === undefined ? undefined : findDaemon(directory);
-  const users = await findDirectoryHolders(location, path);
-  const others = users.filter((user) => user.kind !== "process" || user.pid !== daemon);
+  const mounts = findDirectoryMounts(placeInFilesystem(location, path));
+  const others = [...mounts, ...findDirectoryUsers(path, daemon)];
   if (directory === undefined) return others;
   const key = toExportKey(exportPathOf(directory));
   return findImageHolders(key, () => [...others, ...findExportUsers(directory)]);

@@ -1,7 +1,7 @@
 import { fstatSync } from "node:fs";
 import { closeExport, exportDirectoryOf, openExport } from "../../images/exports.ts";
 import { findDirectoryUsers } from "../../images/holders.ts";
-import type { Images } from "../../images/images.ts";
+import type { Images, OpenImage } from "../../images/images.ts";
 import { requireUnheld } from "../../location/changes.ts";
 import { Deferred } from "../../location/deferred.ts";
 import { identityOf, type Location } from "../../location/location.ts";
@@ -23,6 +23,10 @@ import { cutDisk, growDisk } from "./size.ts";
 export function ploopImages(steps: Steps, location: Location): Images {
   const directoryOf = (id: string) => exportDirectoryOf(identityOf(location), id);
   const keyAt = ({ id }: Pick<VolumeRecord, "id">) => toExportKey(exportPathOf(directoryOf(id)));
+  const prepare = async ({ path, record }: Pick<OpenImage, "path" | "record">, readOnly: boolean) => {
+    requireUnheld(record, findDirectoryUsers(path));
+    await makeReady(steps, readDisk(path), readOnly);
+  };
   return {
     isRaw: false,
     keyOf: ({ record }) => keyAt(record),
@@ -33,14 +37,17 @@ export function ploopImages(steps: Steps, location: Location): Images {
       const blockdev = describeNested(disk, record.kind, false);
       return { format: "ploop", chain: disk.deltas.map((delta) => delta.path), blockdev };
     },
+    async node(volume, readOnly) {
+      await prepare(volume, readOnly);
+      return describeLayers(readDisk(volume.path), volume.record.kind, readOnly);
+    },
     measure: ({ path }) => measureFiles(path),
     async open(volume, readOnly) {
       const directory = directoryOf(volume.record.id);
       if (!findLoopDevice(keyAt(volume.record))) {
         // One that nothing uses any more may be there, and has the image open.
         await closeExport(steps, directory);
-        requireUnheld(volume.record, findDirectoryUsers(volume.path));
-        await makeReady(steps, readDisk(volume.path), readOnly);
+        await prepare(volume, readOnly);
       }
       const makeNode = () => describeLayers(readDisk(volume.path), volume.record.kind, readOnly);
       return openExport(steps, directory, makeNode, readOnly);

@@ -53,7 +53,7 @@ export function openPloop(context: BackendContext): Backend {
         ({ volumePath }) => syncPath(context.steps, `${volumePath}/${IMAGE_NAME}`),
       ),
     adopt: (record) => adoptVolume(store, record, (path) => examineDisk(store, record, path)),
-    survey: () => surveyImages(images),
+    survey: () => surveyImages(store),
     stat: (address) => statImage(store, address),
     check: () => checkPloop(store),
     block: blockAccess(store),

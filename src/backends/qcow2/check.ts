@@ -1,7 +1,6 @@
 import { MosaicError, quote } from "../../base/errors.ts";
 import { freeBases, type Link, listUnnamed, readChain } from "../../images/bases.ts";
 import { checkImages } from "../../images/check.ts";
-import { checkExports } from "../../images/exportcheck.ts";
 import type { ImageStore } from "../../images/images.ts";
 import type { Finding } from "../../location/finding.ts";
 import { isLockedPath } from "../../location/locks.ts";
@@ -17,10 +16,8 @@ const CHECK_DEADLINE_MS = 24 * 3600 * 1000;
 
 /** What is wrong with qcow2 images, with the daemons that show them, and with what lies below them. */
 export async function* checkQcow2(store: ImageStore, limit: number): AsyncGenerator<Finding> {
-  const volumes = [...listVolumes(store.location, store.form)];
-  yield* checkExports(store, volumes);
   yield* checkImages(store);
-  for (const record of volumes) yield* checkChain(store, record, limit);
+  for (const record of listVolumes(store.location, store.form)) yield* checkChain(store, record, limit);
   for (const base of listUnnamed(store.location)) {
     yield {
       code: "unused-base",

@@ -13,6 +13,7 @@ import type { VolumeRecord } from "../../location/record.ts";
 import { type LockedVolume, lockVolume, type VolumeAddress } from "../../location/volumes.ts";
 import { findStatus } from "../../system/files.ts";
 import type { LoopDevice } from "../../system/loop.ts";
+import { findServer, type Server } from "../../system/nbdserver.ts";
 import { exportOf } from "./images.ts";
 import { exchangeOverlay, makeImage, prepareOverlay, renameBacking } from "./overlay.ts";
 import { finishSwitch, switchDaemon } from "./switch.ts";
@@ -56,18 +57,19 @@ async function findBase(
   closing: Deferred,
   undo: Deferred,
 ): Promise<string> {
+  const directory = exportOf(store.location, volume.record);
   const device = await settleDevice(store.images.keyOf(volume));
+  const server = findServer(directory);
   const [top, below] = chain;
-  if (!device && top && below?.base && isBlank(volume.fd, volume.path, top.header)) {
+  if (!device && !server && top && below?.base && isBlank(volume.fd, volume.path, top.header)) {
     await requireNotWritten(store, volume);
     return below.base;
   }
   requireShort(volume, chain, limit);
-  await requireNotWritten(store, volume, device);
+  await requireNotWritten(store, volume, device, server);
   // One that nothing uses may be there still, and has the image open.
   if (!device && !store.steps.planning) await store.images.release?.(volume);
-  const directory = exportOf(store.location, volume.record);
-  const isWritten = device !== undefined && !device.readOnly;
+  const isWritten = [device, server].some((user) => user?.readOnly === false);
   if (isWritten) await finishSwitch(store.steps, store.location, directory, volume);
   const base = await prepareOverlay(store, volume, chain, operation, closing, undo);
   await whileQuiet(store.steps, volume.record.filesystem, device, operation, async () => {
@@ -87,10 +89,11 @@ async function requireNotWritten(
   { form }: ImageStore,
   { record, path, fd }: LockedVolume,
   device?: LoopDevice,
+  server?: Server,
 ): Promise<void> {
   const holders = await form.holders(path, fd);
   const strangers = holders.filter((holder) => holder.kind === "process" && holder.path.endsWith(path));
-  if (!device || strangers.length > 0) requireUnheld(record, device ? strangers : holders);
+  requireUnheld(record, device || server ? strangers : holders);
 }
 
 function requireShort({ record }: LockedVolume, chain: readonly Link[], limit: number): void {

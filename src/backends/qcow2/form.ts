@@ -10,6 +10,7 @@ import { closeFd, fileKeyOf, findStatus, openPath, removeFile, toFileKey } from 
 import type { Holder } from "../../system/holders.ts";
 import { getAttribute, tryLock } from "../../system/libc.ts";
 import { findLoopDevice, toExportKey } from "../../system/loop.ts";
+import { findServer } from "../../system/nbdserver.ts";
 import type { Steps } from "../../system/steps.ts";
 import { exportPathOf, findDaemon, hasOpen } from "../../system/storagedaemon.ts";
 import { exportOf } from "./images.ts";
@@ -81,8 +82,9 @@ function listFiles(location: Location, path: string, fd: number) {
 async function finishSwitches(steps: Steps, location: Location, form: Form): Promise<void> {
   for (const record of listVolumes(location, form)) {
     const directory = exportOf(location, record);
-    const device = findStatus(directory) && findLoopDevice(toExportKey(exportPathOf(directory)));
-    const daemon = device && !device.readOnly ? findDaemon(directory) : undefined;
+    if (!findStatus(directory)) continue;
+    const user = findLoopDevice(toExportKey(exportPathOf(directory))) ?? findServer(directory);
+    const daemon = user?.readOnly === false ? findDaemon(directory) : undefined;
     if (daemon === undefined) continue;
     const path = `${location.path}/${record.storedName}`;
     const fd = openPath(path);

@@ -39,6 +39,7 @@ export function qcow2Images(steps: Steps, location: Location): Images {
       const blockdev = { ...describeChain(chain, false) };
       return { format: "qcow2", chain: chain.map((link) => link.path), blockdev };
     },
+    node: ({ path, fd }, readOnly) => describeImage(location, path, fd, readOnly),
     measure: async (volume) => measure(location, volume),
     async open(volume, readOnly) {
       const directory = exportOf(location, volume.record);

@@ -46,7 +46,7 @@ export function openQcow2(context: BackendContext): Backend {
     },
     create: (record) => publishVolume(store, record, (operation) => createImage(store, record, operation)),
     adopt: (record) => adoptVolume(store, record, (path, fd) => examineImage(store, record, path, fd)),
-    survey: () => surveyImages(images),
+    survey: () => surveyImages(store),
     stat: (address) => statImage(store, address),
     check: () => checkQcow2(store, limit),
     block: blockAccess(store),
