@@ -365,6 +365,14 @@ describeOnBed({ name: "ploop on xfs", backend: "ploop", filesystem: "xfs" }, (be
       other.kill("SIGKILL");
       await other.exited;
     }
+    // As ploop of Virtuozzo 9 has the image that it writes.
+    const device = run("losetup", "--find", "--show", join(bed.location, "inuse/root.hds")).trim();
+    try {
+      for (const action of [() => mosaic.attachVolume("inuse"), () => mosaic.cloneVolume("inuse", "copy")])
+        expect((await expectError("BUSY", action)).message).toContain(device);
+    } finally {
+      run("losetup", "-d", device);
+    }
     expect(sumFiles(bed, "inuse")).toEqual(before);
   });
 });

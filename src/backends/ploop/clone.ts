@@ -1,9 +1,11 @@
 import { isFilesystemName, makeDistinct } from "../../filesystems/registry.ts";
+import { exportDirectoryOf } from "../../images/exports.ts";
 import { settleDevice } from "../../images/holders.ts";
 import type { ImageStore } from "../../images/images.ts";
 import { whileQuiet } from "../../images/quiet.ts";
 import { publishVolume, requireUnheld } from "../../location/changes.ts";
 import { Deferred } from "../../location/deferred.ts";
+import { identityOf } from "../../location/location.ts";
 import type { Operation } from "../../location/operation.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import { type LockedVolume, lockVolume, type VolumeAddress } from "../../location/volumes.ts";
@@ -16,11 +18,13 @@ import {
   shareBlocks,
   syncPath,
 } from "../../system/files.ts";
-import type { LoopDevice } from "../../system/loop.ts";
-import { isAtOrBelow } from "../../system/mounts.ts";
+import type { Holder } from "../../system/holders.ts";
+import { findServer } from "../../system/nbdserver.ts";
+import { findDaemon } from "../../system/storagedaemon.ts";
 import { DESCRIPTOR_NAME, readDescriptor } from "./descriptor.ts";
 import { readDisk } from "./disk.ts";
 import { makeReady } from "./ready.ts";
+import { findDiskUsers } from "./users.ts";
 import { formatXml } from "./xml.ts";
 
 /** The clone is a disk of its own, as ploop(8) expects one: all images in its directory, which share their blocks with those of the origin. */
@@ -54,8 +58,12 @@ export async function cloneDisk(
 async function shareImages(store: ImageStore, volume: LockedVolume, operation: Operation): Promise<void> {
   const { steps, images } = store;
   const device = await settleDevice(images.keyOf(volume));
-  await requireNotWritten(store, volume, device);
-  if (!device) await images.release?.(volume);
+  const directory = exportDirectoryOf(identityOf(store.location), volume.record.id);
+  const server = findServer(directory);
+  if (device || server)
+    requireUnheld(volume.record, findDiskUsers(volume.path, findDaemon(directory)).filter(isStranger));
+  else requireUnheld(volume.record, await store.form.holders(volume.path, volume.fd));
+  if (!device && !server) await images.release?.(volume);
   await makeDirectory(steps, operation.volumePath, 0o700);
   await using closing = new Deferred();
   const shares: (() => Promise<void>)[] = [];
@@ -80,13 +88,7 @@ function listFiles({ path }: LockedVolume): string[] {
   return [...chain, ...others].map(({ file }) => file);
 }
 
-/** What another program writes to an image while it is shared would be half in the clone. */
-async function requireNotWritten(
-  { form }: ImageStore,
-  { record, path, fd }: LockedVolume,
-  device: LoopDevice | undefined,
-): Promise<void> {
-  const holders = await form.holders(path, fd);
-  const strangers = holders.filter((holder) => holder.kind === "process" && isAtOrBelow(holder.path, path));
-  requireUnheld(record, device ? strangers : holders);
+/** What another program writes to an image while it is shared would be half in the clone; a server of moctl is none. */
+function isStranger(holder: Holder): boolean {
+  return holder.kind !== "device" || holder.device.startsWith("/dev/");
 }

@@ -1,5 +1,5 @@
 import { closeExport, exportDirectoryOf, findExportUsers, sweepExports } from "../../images/exports.ts";
-import { findDirectoryUsers, findImageHolders } from "../../images/holders.ts";
+import { findImageHolders } from "../../images/holders.ts";
 import type { Form } from "../../location/form.ts";
 import { identityOf, type Location, placeInFilesystem } from "../../location/location.ts";
 import { parseRecord, RECORD_ATTRIBUTE } from "../../location/record.ts";
@@ -9,6 +9,7 @@ import { findDirectoryMounts, type Holder } from "../../system/holders.ts";
 import { getAttribute } from "../../system/libc.ts";
 import { toExportKey } from "../../system/loop.ts";
 import { exportPathOf, findDaemon, hasOpen } from "../../system/storagedaemon.ts";
+import { findDiskUsers } from "./users.ts";
 
 /** What a volume of ploop is in its location. */
 export function ploopForm(location: Location, kindOf: NonNullable<Form["kindOf"]>): Form {
@@ -31,7 +32,7 @@ async function findHolders(location: Location, path: string): Promise<Holder[]> 
   const directory = findExport(location, path);
   const daemon = directory === undefined ? undefined : findDaemon(directory);
   const mounts = findDirectoryMounts(placeInFilesystem(location, path));
-  const others = [...mounts, ...findDirectoryUsers(path, daemon)];
+  const others = [...mounts, ...findDiskUsers(path, daemon)];
   if (directory === undefined) return others;
   const key = toExportKey(exportPathOf(directory));
   return findImageHolders(key, () => [...others, ...findExportUsers(directory)]);

@@ -1,6 +1,5 @@
 import { fstatSync } from "node:fs";
 import { closeExport, exportDirectoryOf, openExport } from "../../images/exports.ts";
-import { findDirectoryUsers } from "../../images/holders.ts";
 import type { Images, OpenImage } from "../../images/images.ts";
 import { requireUnheld } from "../../location/changes.ts";
 import { Deferred } from "../../location/deferred.ts";
@@ -18,13 +17,14 @@ import { growInUse } from "./growinuse.ts";
 import { describeLayers, describeNested, describeStaged } from "./nodes.ts";
 import { makeReady } from "./ready.ts";
 import { cutDisk, growDisk } from "./size.ts";
+import { findDiskUsers } from "./users.ts";
 
 /** Disks of ploop, shown by a storage daemon each: of kind fs the partition, of kind disk all. */
 export function ploopImages(steps: Steps, location: Location): Images {
   const directoryOf = (id: string) => exportDirectoryOf(identityOf(location), id);
   const keyAt = ({ id }: Pick<VolumeRecord, "id">) => toExportKey(exportPathOf(directoryOf(id)));
   const prepare = async ({ path, record }: Pick<OpenImage, "path" | "record">, readOnly: boolean) => {
-    requireUnheld(record, findDirectoryUsers(path));
+    requireUnheld(record, findDiskUsers(path));
     await makeReady(steps, readDisk(path), readOnly);
   };
   return {
