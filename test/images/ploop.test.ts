@@ -6,6 +6,7 @@ import { inspectTable } from "../../src/backends/ploop/table.ts";
 import { type Mosaic, openMosaic } from "../../src/index.ts";
 import { type Bed, daemonsBelow, describeOnBed, run } from "../support/beds.ts";
 import { expectError, until } from "../support/expect.ts";
+import { FaultySteps } from "../support/faults.ts";
 import { clearBed } from "../support/foreign.ts";
 import { unpackDisk } from "../support/ploopdisk.ts";
 import { canGrowMountedExt4 } from "../support/resizing.ts";
@@ -221,6 +222,32 @@ describeOnBed({ name: "ploop on xfs", backend: "ploop", filesystem: "xfs" }, (be
       }
     },
   );
+
+  test("a growth in use that fails at any step harms nothing, and the same command completes it", async () => {
+    await using mosaic = await openMosaic(bed.writeConfig("xfs", ["default_fs: xfs"]));
+    const mountPoint = bed.makeMountPoint();
+    await mosaic.createVolume("web", { kind: "fs", sizeBytes: 300 * MIB });
+    await mosaic.mountVolume("web", mountPoint);
+    for (let at = 1, isOver = false; !isOver; at++) {
+      const [before, sizeBytes] = [(300 + at - 1) * MIB, (300 + at) * MIB];
+      const steps = new FaultySteps(at, "fail");
+      await using faulty = await openMosaic(bed.writeConfig("xfs", ["default_fs: xfs"]), { steps });
+      await faulty
+        .resizeVolume("web", sizeBytes)
+        .catch((thrown) => expect(String(thrown)).toContain("injected"));
+      isOver = !steps.fired;
+      writeFileSync(join(mountPoint, `file${at}`), "x".repeat(MIB), { flush: true });
+      expect([before, sizeBytes]).toContain((await mosaic.statVolume("web")).virtualBytes ?? 0);
+      expect((await mosaic.resizeVolume("web", sizeBytes)).sizeBytes).toBe(sizeBytes);
+      expect(at).toBeLessThan(40);
+    }
+    await mosaic.unmountVolume("web", mountPoint);
+    await expectSound(bed, mosaic, "web");
+    await mosaic.mountVolume("web", mountPoint, { readOnly: true });
+    for (const name of readdirSync(mountPoint))
+      expect(readFileSync(join(mountPoint, name), "utf8")).toBe("x".repeat(MIB));
+    await mosaic.unmountVolume("web", mountPoint);
+  });
 
   test("a disk grows while it is attached, and is one chain", async () => {
     await using mosaic = await openMosaic(bed.config);

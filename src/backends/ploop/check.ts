@@ -2,6 +2,7 @@ import { constants, openSync } from "node:fs";
 import { MosaicError, quote } from "../../base/errors.ts";
 import { checkImages } from "../../images/check.ts";
 import type { ImageStore } from "../../images/images.ts";
+import { exportOf } from "../../images/servers.ts";
 import { requireUnheld } from "../../location/changes.ts";
 import type { Finding } from "../../location/finding.ts";
 import { isLockedPath } from "../../location/locks.ts";
@@ -9,9 +10,11 @@ import type { VolumeRecord } from "../../location/record.ts";
 import { type LockedVolume, listVolumes, lockVolume, openVolume } from "../../location/volumes.ts";
 import { replaceFile } from "../../system/durablefile.ts";
 import { calling } from "../../system/errno.ts";
-import { closeFd, setFileSize } from "../../system/files.ts";
+import { closeFd, listDirectory, setFileSize } from "../../system/files.ts";
 import { queryTool, runTool } from "../../system/runner.ts";
-import { DESCRIPTOR_NAME, formatResized } from "./descriptor.ts";
+import { shellQuote } from "../../system/steps.ts";
+import { findDaemon } from "../../system/storagedaemon.ts";
+import { DESCRIPTOR_NAME, formatResized, IMAGE_NAME } from "./descriptor.ts";
 import { type Disk, readDisk } from "./disk.ts";
 import { type Delta, readDelta } from "./header.ts";
 import { closeImage, dropExtension } from "./ready.ts";
@@ -31,9 +34,11 @@ async function* checkDisk(store: ImageStore, record: VolumeRecord): AsyncGenerat
   const volume = openVolume(store, record);
   try {
     if ((await store.form.holders(volume.path, volume.fd)).length > 0) return;
-    // One that only waits to be ended.
+    // One that only waits to be ended has it open too.
+    if (findDaemon(exportOf(store, record.id)) !== undefined) return;
     const disk = readDisk(volume.path);
     yield* checkSizes(store, record, disk);
+    yield* checkUnnamed(record, disk);
     for (const delta of disk.deltas) yield* checkDelta(store, record, delta);
   } catch (thrown) {
     // What cannot be read is said already, by its size.
@@ -58,6 +63,18 @@ function* checkSizes(store: ImageStore, record: VolumeRecord, disk: Disk): Gener
         replaceFile(store.steps, path, formatResized(descriptor.root, sizeSectors)),
       ),
   };
+}
+
+/** Such as what a growth in use leaves that was killed before the descriptor named the new image. */
+function* checkUnnamed(record: VolumeRecord, { directory, descriptor }: Disk): Generator<Finding> {
+  const named = new Set([...descriptor.chain, ...descriptor.others].map(({ file }) => file));
+  for (const file of listDirectory(directory)) {
+    if (!file.startsWith(`${IMAGE_NAME}.`) || named.has(file)) continue;
+    const path = `${directory}/${file}`;
+    const message = `${quote(path)} is not named in ${DESCRIPTOR_NAME}: a growth that was cut off, or ploop, left it there`;
+    const advice = `remove it when it is not needed: ${shellQuote(["rm", path])}`;
+    yield { code: "unnamed-image", severity: "note", subject: record.name, message, advice };
+  }
 }
 
 async function* checkDelta(store: ImageStore, record: VolumeRecord, delta: Delta): AsyncGenerator<Finding> {
