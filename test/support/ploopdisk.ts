@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { formatNew } from "../../src/backends/ploop/descriptor.ts";
+import { formatNew } from "../../src/backends/ploop/descriptortext.ts";
 import { makeTables } from "../../src/backends/ploop/gpt.ts";
 import { run } from "./beds.ts";
 

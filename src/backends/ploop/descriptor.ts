@@ -3,7 +3,7 @@ import { MosaicError, quote } from "../../base/errors.ts";
 import { calling, unlessErrno } from "../../system/errno.ts";
 import { closeFd, openPath } from "../../system/files.ts";
 import { refused } from "./refusal.ts";
-import { findChild, formatXml, parseXml, type XmlElement } from "./xml.ts";
+import { findChild, parseXml, type XmlElement } from "./xml.ts";
 
 // DiskDescriptor.xml: which images a disk is made of, and which lies over which. Its sizes are sectors of 512 bytes.
 
@@ -13,9 +13,9 @@ export const DESCRIPTOR_NAME = "DiskDescriptor.xml";
 export const IMAGE_NAME = "root.hds";
 /** The GUID of the image that is written, the same for every disk. */
 export const TOP_GUID = "{5fbaabe3-6958-40ff-92a7-860e329aab41}";
-const NO_GUID = "{00000000-0000-0000-0000-000000000000}";
+/** What the lowest image has as its parent. */
+export const NO_GUID = "{00000000-0000-0000-0000-000000000000}";
 const GUID = /^\{[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\}$/i;
-const [HEADS, TRACK_SECTORS] = [16, 32];
 const IMAGES_MAX = 256;
 const MAX_BYTES = 1024 ** 2;
 
@@ -58,57 +58,6 @@ export function readDescriptor(directory: string): Descriptor {
   if (descriptor) return descriptor;
   const message = `${quote(`${directory}/${DESCRIPTOR_NAME}`)} is missing, without which nobody knows what the images are: bring it back from a backup`;
   throw new MosaicError("DAMAGED", message, { path: directory });
-}
-
-/** The text of the descriptor of a new disk of one image. */
-export function formatNew(sizeSectors: number, blockSectors: number): string {
-  const image = element(
-    "Image",
-    leaf("GUID", TOP_GUID),
-    leaf("Type", "Compressed"),
-    leaf("File", IMAGE_NAME),
-  );
-  const shot = element("Shot", leaf("GUID", TOP_GUID), leaf("ParentGUID", NO_GUID));
-  const sizes = [leaf("Start", "0"), leaf("End", ""), leaf("Blocksize", String(blockSectors))];
-  const geometry = ["Disk_size", "Cylinders", "Heads", "Sectors"].map((name) => leaf(name, ""));
-  const root = element(
-    "Virtuozzo_disk_image",
-    element("Disk_Parameters", ...geometry, leaf("Padding", "0")),
-    element("StorageData", element("Storage", ...sizes, image)),
-    element("Snapshots", leaf("TopGUID", TOP_GUID), shot),
-  );
-  return formatResized(root, sizeSectors);
-}
-
-/** The text of a descriptor with another size; what else is in it stays. */
-export function formatResized(root: XmlElement, sizeSectors: number): string {
-  const copy = structuredClone(root);
-  const parameters = requireChild(copy, "Disk_Parameters", "");
-  const storage = requireChild(requireChild(copy, "StorageData", ""), "Storage", "");
-  set(parameters, "Disk_size", sizeSectors);
-  set(parameters, "Cylinders", Math.floor(sizeSectors / (HEADS * TRACK_SECTORS)));
-  set(parameters, "Heads", HEADS);
-  set(parameters, "Sectors", TRACK_SECTORS);
-  set(storage, "End", sizeSectors);
-  return formatXml(copy);
-}
-
-/**
- * The text of a descriptor with a new image over the one that is written now, and another size: as ploop-snapshot(8) does, the new one
- * takes the GUID of the top, and the old one gets another.
- */
-export function formatOverlaid(root: XmlElement, file: string, guid: string, sizeSectors: number): string {
-  const copy = structuredClone(root);
-  const storage = requireChild(requireChild(copy, "StorageData", ""), "Storage", "");
-  const snapshots = requireChild(copy, "Snapshots", "");
-  const top = findChild(snapshots, "TopGUID")?.text ?? TOP_GUID;
-  for (const entry of [...storage.children, ...snapshots.children]) {
-    const own = findChild(entry, "GUID");
-    if (own && isSame(own.text, top)) own.text = guid;
-  }
-  storage.children.push(element("Image", leaf("GUID", top), leaf("Type", "Compressed"), leaf("File", file)));
-  snapshots.children.push(element("Shot", leaf("GUID", top), leaf("ParentGUID", guid)));
-  return formatResized(copy, sizeSectors);
 }
 
 function parseDescriptor(root: XmlElement, path: string): Descriptor {
@@ -193,25 +142,14 @@ function readNumber(parent: XmlElement, name: string, path: string): number {
   return number;
 }
 
-function requireChild(parent: XmlElement, name: string, path: string): XmlElement {
+/** The element of this name in another one. Throws UNSUPPORTED when there is none. */
+export function requireChild(parent: XmlElement, name: string, path: string): XmlElement {
   const child = findChild(parent, name);
   if (child) return child;
   throw refused(path, `it has no ${name} in ${parent.name}`);
 }
 
-function set(parent: XmlElement, name: string, value: number): void {
-  const child = findChild(parent, name);
-  if (child) child.text = String(value);
-}
-
-function isSame(guid: string, other: string): boolean {
+/** Whether two texts are the same GUID. */
+export function isSame(guid: string, other: string): boolean {
   return guid.toLowerCase() === other.toLowerCase();
-}
-
-function leaf(name: string, text: string): XmlElement {
-  return { name, text, children: [] };
-}
-
-function element(name: string, ...children: XmlElement[]): XmlElement {
-  return { name, text: "", children };
 }

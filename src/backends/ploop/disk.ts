@@ -45,3 +45,18 @@ export function windowOf(disk: Disk, kind: Kind): Required<Window> {
   const { start, sectors } = requirePartition(disk);
   return { offset: start * SECTOR, size: sectors * SECTOR };
 }
+
+/** Where filesystems have their magic number, in bytes from the start of the partition. */
+const MAGIC: readonly (readonly [string, number, string])[] = [
+  ["ext4", 1080, "53ef"],
+  ["xfs", 0, Buffer.from("XFSB").toString("hex")],
+  ["btrfs", 65536 + 64, Buffer.from("_BHRfS_M").toString("hex")],
+];
+
+/** The filesystem in the partition of a disk that no tool can open, by its magic number; undefined where none is found. */
+export function guessFilesystem(disk: Disk): string | undefined {
+  const start = requirePartition(disk).start * SECTOR;
+  const isThere = (at: number, magic: string) =>
+    readContent(disk.deltas, start + at, magic.length / 2).toString("hex") === magic;
+  return MAGIC.find(([, at, magic]) => isThere(at, magic))?.[0];
+}

@@ -12,7 +12,8 @@ import {
   splitNode,
 } from "../../system/storagedaemon.ts";
 import { locate, readContent } from "./content.ts";
-import { DESCRIPTOR_NAME, formatOverlaid, IMAGE_NAME } from "./descriptor.ts";
+import { DESCRIPTOR_NAME, IMAGE_NAME } from "./descriptor.ts";
+import { formatOverlaid } from "./descriptortext.ts";
 import { type Disk, readDisk, readTables, requirePartition, windowOf } from "./disk.ts";
 import { ImageEdit } from "./edit.ts";
 import { HEAD_SECTORS, resizeTables, TAIL_SECTORS } from "./gpt.ts";

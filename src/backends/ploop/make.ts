@@ -4,7 +4,8 @@ import { replaceFile } from "../../system/durablefile.ts";
 import { calling } from "../../system/errno.ts";
 import { closeFd, makeDirectory, makeSparseFile } from "../../system/files.ts";
 import { type Steps, shellQuote } from "../../system/steps.ts";
-import { DESCRIPTOR_NAME, formatNew, IMAGE_NAME } from "./descriptor.ts";
+import { DESCRIPTOR_NAME, IMAGE_NAME } from "./descriptor.ts";
+import { formatNew } from "./descriptortext.ts";
 import { makeTables, PARTITION_START, TAIL_SECTORS } from "./gpt.ts";
 import { AT, HEADER_BYTES, SECTOR } from "./header.ts";
 

@@ -18,7 +18,7 @@ import type { Backend, BackendContext } from "../backend.ts";
 import { checkPloop } from "./check.ts";
 import { cloneDisk } from "./clone.ts";
 import { DESCRIPTOR_NAME, findDescriptor, IMAGE_NAME } from "./descriptor.ts";
-import { type Disk, readDisk, readTables, windowOf } from "./disk.ts";
+import { type Disk, guessFilesystem, readDisk, readTables, windowOf } from "./disk.ts";
 import { ploopForm } from "./form.ts";
 import { findPartition } from "./gpt.ts";
 import { ploopImages } from "./images.ts";
@@ -77,8 +77,10 @@ async function createDisk(
 }
 
 /** The filesystem in the partition of a disk; undefined where there is none, or several. */
-function findFilesystem(steps: Steps, images: Images, path: string): Promise<string | undefined> {
-  return images.whileOpen(path, crypto.randomUUID(), true, async (rawPath) => {
+async function findFilesystem(steps: Steps, images: Images, disk: Disk): Promise<string | undefined> {
+  // QEMU would not open it.
+  if (disk.deltas.some(({ header }) => header.extensionSectors !== 0)) return guessFilesystem(disk);
+  return images.whileOpen(disk.directory, crypto.randomUUID(), true, async (rawPath) => {
     try {
       return (await probeFilesystem(steps, rawPath))?.type;
     } catch (thrown) {
@@ -93,12 +95,15 @@ async function findKind(steps: Steps, images: Images, path: string): Promise<Kin
     if (!findDescriptor(path)) return undefined;
     const disk = readDisk(path);
     if (!findPartition(readTables(disk), disk.sizeSectors)) return "disk";
+    const found = await findFilesystem(steps, images, disk);
+    return found !== undefined && isFilesystemName(found) ? "fs" : "disk";
   } catch (thrown) {
-    if (thrown instanceof MosaicError && ["UNSUPPORTED", "DAMAGED"].includes(thrown.code)) return undefined;
+    if (!(thrown instanceof MosaicError)) throw thrown;
+    if (["UNSUPPORTED", "DAMAGED"].includes(thrown.code)) return undefined;
+    // Somebody has it mounted or open, as what it is.
+    if (thrown.code === "BUSY") return "fs";
     throw thrown;
   }
-  const found = await findFilesystem(steps, images, path);
-  return found !== undefined && isFilesystemName(found) ? "fs" : "disk";
 }
 
 async function examineDisk(
@@ -109,7 +114,7 @@ async function examineDisk(
   const disk = requireDisk(path);
   if (record.kind === "disk") return { ...record, sizeBytes: windowOf(disk, "disk").size };
   const partition = findPartition(readTables(disk), disk.sizeSectors);
-  const found = partition && (await findFilesystem(steps, images, path));
+  const found = partition && (await findFilesystem(steps, images, disk));
   if (found !== undefined && isFilesystemName(found) && (record.filesystem ?? found) === found)
     return { ...record, sizeBytes: windowOf(disk, "fs").size, filesystem: found };
   const expected = record.filesystem ?? FILESYSTEM_NAMES.join(", ");
