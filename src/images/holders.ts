@@ -12,7 +12,7 @@ import {
   toHolder,
 } from "../system/holders.ts";
 import { findLoopDevice, type LoopDevice, listLoopDevices } from "../system/loop.ts";
-import { readAllMounts } from "../system/mounts.ts";
+import { isAtOrBelow, readAllMounts } from "../system/mounts.ts";
 import { readServer } from "../system/nbdserver.ts";
 import type { ImageStore } from "./images.ts";
 import { listServers, toServerHolder } from "./servers.ts";
@@ -39,7 +39,20 @@ export function findFileUsers(path: string, fd: number, daemon?: number): Holder
   const key = fileKeyOf(fd);
   const isImage = (open: string, link: string) =>
     basename(open) === basename(path) && findKeyBehind(link) === key;
-  return findProcesses(path, isImage).flatMap((user) => {
+  return nameUsers(findProcesses(path, isImage), daemon);
+}
+
+/** Who has a file in a directory open, beside this process and the one that shows its content. */
+export function findDirectoryUsers(path: string, daemon?: number): Holder[] {
+  return nameUsers(
+    findProcesses(path, (open) => isAtOrBelow(open, path)),
+    daemon,
+  );
+}
+
+/** A daemon that shows an image at a socket is named by that. */
+function nameUsers(users: readonly Holder[], daemon: number | undefined): Holder[] {
+  return users.flatMap((user) => {
     const server = user.kind === "process" ? readServer(user.pid) : undefined;
     if (server) return [toServerHolder(server)];
     return user.kind === "process" && user.pid === daemon ? [] : [user];

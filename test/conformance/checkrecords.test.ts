@@ -17,7 +17,14 @@ import { clearBed } from "../support/foreign.ts";
 // stays as it is, also with a repair.
 
 const RECORD = "trusted.mosaic.volume";
-const OTHER = { plain: "btrfs", loop: "plain", qcow2: "loop", btrfs: "loop", dmthin: "loop" } as const;
+const OTHER = {
+  plain: "btrfs",
+  loop: "plain",
+  qcow2: "loop",
+  ploop: "loop",
+  btrfs: "loop",
+  dmthin: "loop",
+} as const;
 
 for (const row of ALL_BEDS) {
   describeOnBed(row, (bed) => {

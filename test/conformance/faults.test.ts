@@ -2,6 +2,7 @@ import { afterAll, afterEach, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ActionName, runAction } from "../../src/api/actions.ts";
+import type { BackendName } from "../../src/backends/registry.ts";
 import { type Mosaic, openMosaic } from "../../src/index.ts";
 import { isAtOrBelow } from "../../src/system/mounts.ts";
 import {
@@ -146,16 +147,11 @@ const SCENARIOS: readonly Scenario[] = [
 
 // Where one backend goes another way than the rest. A start of a storage daemon takes its time, and so does each program
 // in the virtual machine.
-const OWN_OF_QCOW2 = [
-  "create",
-  "clone",
-  "clone of a mounted volume",
-  "drop",
-  "mount",
-  "umount",
-  "resize: shrink",
-];
-const OWN_OF_DMTHIN = ["create disk", "clone of an attached disk", "drop", "attach"];
+const OWN: Partial<Record<BackendName, readonly string[]>> = {
+  qcow2: ["create", "clone", "clone of a mounted volume", "drop", "mount", "umount", "resize: shrink"],
+  ploop: ["create", "clone of a mounted volume", "drop", "mount", "resize: grow"],
+  dmthin: ["create disk", "clone of an attached disk", "drop", "attach"],
+};
 const OWN_OF_QUOTA = ["create", "drop", "resize: grow"];
 
 const counts: string[] = [];
@@ -173,9 +169,8 @@ for (const row of ALL_BEDS) {
 }
 
 function isChosen(row: ConformanceBed, { name }: Scenario): boolean {
-  if (row.backend === "qcow2") return OWN_OF_QCOW2.includes(name);
-  if (row.backend === "dmthin") return OWN_OF_DMTHIN.includes(name);
-  return row.tier !== "guest" || OWN_OF_QUOTA.includes(name);
+  const own = OWN[row.backend] ?? (row.tier === "guest" ? OWN_OF_QUOTA : undefined);
+  return own?.includes(name) ?? true;
 }
 
 async function failEveryStep(bed: Bed, scenario: Scenario): Promise<void> {
@@ -289,7 +284,9 @@ async function expectCleanAfterSweep(bed: Bed, scenario: Scenario, mountPoint: s
     return listBedDevices(bed).length === (mosaic.info().features.includes("bdev") ? used.length : 0);
   });
   const users = mosaic.listVolumes().filter((volume) => volume.attachedAs ?? volume.mountedAt.length > 0);
-  expect(daemonsBelow(bed.location)).toHaveLength(bed.row.backend === "qcow2" ? users.length : 0);
+  expect(daemonsBelow(bed.location)).toHaveLength(
+    ["qcow2", "ploop"].includes(bed.row.backend) ? users.length : 0,
+  );
   if (scenario.action !== "attach" && scenario.prepare !== makeOldAttached) {
     expect(mosaic.listVolumes().filter((volume) => volume.attachedAs !== null)).toEqual([]);
   }
