@@ -35,7 +35,8 @@ function compareClones(bed: Bed): string[] {
   makeFilledImage(bed, "little", "10MB");
   makeFilledImage(bed, "much", "1GB");
   const makeOrigin = (filled: string) => `cp --reflink=always location/${filled} location/$N
-moctl ./bed.mos adopt fs $N`;
+moctl ./bed.mos adopt fs $N
+sync -f location`;
   const drop = "moctl ./bed.mos drop $N-clone\nmoctl ./bed.mos drop $N";
   const { little, much } = measure(ROUNDS, {
     little: scriptSide(bed, "l", CLONE, makeOrigin("little"), drop),

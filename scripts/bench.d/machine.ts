@@ -8,6 +8,7 @@ const TOOLS: readonly (readonly string[])[] = [
   ["btrfs", "--version"],
   ["mount", "--version"],
   ["cp", "--version"],
+  ["qemu-storage-daemon", "--version"],
 ];
 
 /** The machine in a few lines of Markdown: what it is made of, and nothing that says whose it is. */

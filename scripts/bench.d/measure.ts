@@ -82,17 +82,25 @@ export function runProgram(run: Run, stdout: "pipe" | "ignore" = "pipe"): Ended 
   return { stdout: result.stdout?.toString() ?? "", stderr, cpuMs: microseconds / 1000 };
 }
 
-/** Runs all sides in turn, as often as said; gives what each of them gave. The first round does not count. */
+/**
+ * Runs all sides in turn, as often as said or as the time allows; gives what each of them gave. The first round does not
+ * count.
+ */
 export function measureInTurn<Name extends string>(
   rounds: number,
   sides: Readonly<Record<Name, () => number>>,
+  budgetMs = Number.POSITIVE_INFINITY,
 ): Record<Name, number[]> {
   const entries = Object.entries<() => number>(sides).map(([name, run]) => ({
     name,
     run,
     found: [] as number[],
   }));
-  for (let round = 0; round <= rounds; round++) for (const { run, found } of entries) found.push(run());
+  const start = performance.now();
+  for (let round = 0; round <= rounds; round++) {
+    if (round > LEAST_ROUNDS && performance.now() - start > budgetMs) break;
+    for (const { run, found } of entries) found.push(run());
+  }
   return Object.fromEntries(entries.map(({ name, found }) => [name, found.slice(1)])) as Record<
     Name,
     number[]

@@ -9,7 +9,8 @@ import { formatRatios, type Section } from "./table.ts";
 
 // Thin volumes: part of scripts/bench where the kernel has thin pools, and else run in the virtual machine: DIRECTORY
 
-const ROUNDS = 7;
+const ROUNDS = 25;
+const BUDGET_MS = 90_000;
 const SIZE_BYTES = 2 * 1024 ** 3;
 
 /** What is held by the volumes that are cloned, in MB. */
@@ -28,7 +29,7 @@ export async function measureThin(directory: string): Promise<Section[]> {
   const server = new Conversation(pool.directory, "server", [MOCTL, "./bed.mos", "rpc"]);
   for (const [name, megabytes] of Object.entries(HELD)) makeFilled(pool, server, name, megabytes);
   bare.create("base");
-  const times = measureInTurn(ROUNDS, listSides(server, bare));
+  const times = measureInTurn(ROUNDS, listSides(server, bare), BUDGET_MS);
   await server.end();
   return describeTimes(times);
 }

@@ -56,7 +56,8 @@ function findConfigPath(said: string): string {
   const paths = candidates.map((file) => join(configDirectory(), file));
   const found = paths.find((path) => findStatus(path));
   if (found) return found;
-  throw new MosaicError("NOT_FOUND", `There is no mosaic ${quote(said)}: no ${paths.join(", ")}`, {
+  const advice = findStatus(said) ? `; for the file here say ./${said}` : "";
+  throw new MosaicError("NOT_FOUND", `There is no mosaic ${quote(said)}: no ${paths.join(", ")}${advice}`, {
     mosaic: said,
     tried: paths,
   });

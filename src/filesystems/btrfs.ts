@@ -17,6 +17,7 @@ export const btrfs: Filesystem = {
   minimumBytes: 128 * 1024 ** 2,
   // The kernel refuses less, also to grow and also what it has already: btrfs_ioctl_resize() in linux/fs/btrfs/ioctl.c.
   resizeMinimumBytes: 256 * 1024 ** 2,
+  uuidOffset: 65_536 + 32,
   tools: ["mkfs.btrfs", "btrfs", "btrfstune"],
   async make(steps, path, lockFd) {
     await runTool(steps, "mkfs.btrfs", ["-q", path], { fds: [lockFd] });

@@ -18,6 +18,7 @@ const RESIZE_DEADLINE_MS = 24 * 3600 * 1000;
 export const ext4: Filesystem = {
   name: "ext4",
   minimumBytes: 8 * 1024 ** 2,
+  uuidOffset: 1024 + 0x68,
   tools: ["mkfs.ext4", "tune2fs", "e2fsck", "resize2fs", "dumpe2fs"],
   async make(steps, path, lockFd) {
     await runTool(steps, "mkfs.ext4", [...MAKE, path], { fds: [lockFd] });

@@ -15,6 +15,8 @@ export interface Filesystem {
   readonly minimumBytes: number;
   /** The smallest size that it can be given later, in bytes, where that is more. */
   readonly resizeMinimumBytes?: number;
+  /** Where its UUID lies in its device: in the first superblock. */
+  readonly uuidOffset: number;
   /** The tools for it. */
   readonly tools: readonly Tool[];
   /** Makes an empty filesystem in a new, blank image file; a child keeps `lockFd`. */

@@ -1,5 +1,5 @@
 import { MosaicError } from "../base/errors.ts";
-import { probeFilesystem } from "../system/blkid.ts";
+import { probeFilesystem, readUuid } from "../system/blkid.ts";
 import type { Steps } from "../system/steps.ts";
 import { btrfs } from "./btrfs.ts";
 import { ext4 } from "./ext4.ts";
@@ -41,12 +41,11 @@ export async function makeDistinct(
       { recorded: name, found: before?.type ?? null },
     );
   }
-  await FILESYSTEMS[name].renewUuid(steps, path, lockFd);
-  const after = await probeFilesystem(steps, path);
-  if (after?.type === name && after.uuid !== before.uuid) return;
-  throw new MosaicError(
-    "DAMAGED",
-    `the copy kept the UUID ${before.uuid}: check the origin's ${name} filesystem`,
-    { uuid: before.uuid },
-  );
+  const { uuidOffset, renewUuid } = FILESYSTEMS[name];
+  const old = readUuid(path, uuidOffset);
+  await renewUuid(steps, path, lockFd);
+  if (readUuid(path, uuidOffset) !== old) return;
+  throw new MosaicError("DAMAGED", `the copy kept the UUID ${old}: check the origin's ${name} filesystem`, {
+    uuid: old,
+  });
 }

@@ -1,5 +1,5 @@
 import { MosaicError } from "../base/errors.ts";
-import { probeFilesystem } from "../system/blkid.ts";
+import { readUuid } from "../system/blkid.ts";
 import { ioctl } from "../system/libc.ts";
 import { readXfsGeometry } from "../system/reflink.ts";
 import { queryTool, runTool } from "../system/runner.ts";
@@ -8,11 +8,13 @@ import { hasFailed } from "./outcome.ts";
 import { replayLog } from "./whilemounted.ts";
 
 const XFS_IOC_FSGROWFSDATA = 0x4010586e;
+const UUID_OFFSET = 32;
 
 /** XFS: for large files and many writers; grows, never shrinks. */
 export const xfs: Filesystem = {
   name: "xfs",
   minimumBytes: 300 * 1024 ** 2,
+  uuidOffset: UUID_OFFSET,
   tools: ["mkfs.xfs", "xfs_admin", "xfs_db", "xfs_logprint"],
   async make(steps, path, lockFd) {
     await runTool(steps, "mkfs.xfs", ["-q", path], { fds: [lockFd] });
@@ -42,11 +44,11 @@ export const xfs: Filesystem = {
     return number("dblocks") * number("blocksize");
   },
   async renewUuid(steps, path, lockFd) {
-    const before = steps.planning ? undefined : await probeFilesystem(steps, path);
+    const before = steps.planning ? "" : readUuid(path, UUID_OFFSET);
     const renew = () => runTool(steps, "xfs_admin", ["-U", "generate", path], { fds: [lockFd] });
     // xfs_admin exits with 0 on a log that must be replayed, and changes nothing: only the UUID tells.
     const failed = await hasFailed(renew);
-    if (steps.planning || (!failed && (await probeFilesystem(steps, path))?.uuid !== before?.uuid)) return;
+    if (steps.planning || (!failed && readUuid(path, UUID_OFFSET) !== before)) return;
     await replayLog(steps, "xfs", path, ["nouuid"]);
     await renew();
   },

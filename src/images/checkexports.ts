@@ -4,6 +4,7 @@ import { identityOf } from "../location/location.ts";
 import { isLockedPath } from "../location/locks.ts";
 import { listVolumes } from "../location/volumes.ts";
 import { hasServed } from "../system/nbdserver.ts";
+import { findDaemon, isStopped } from "../system/storagedaemon.ts";
 import { deadError, isAbandoned, isDead, listExports, sweepExports } from "./exports.ts";
 import type { ImageStore } from "./images.ts";
 
@@ -18,7 +19,9 @@ export function* checkExports(store: ImageStore): Generator<Finding> {
     if (isLockedPath(directory)) continue;
     const subject = names.get(basename(directory)) ?? directory;
     const repair = () => sweepExports(store.steps, identity);
-    if (isDead(directory)) yield describeDead(subject, directory, repair);
+    const daemon = findDaemon(directory);
+    if (daemon !== undefined && isStopped(daemon)) yield describeStopped(subject, daemon);
+    else if (isDead(directory)) yield describeDead(subject, directory, repair);
     else if (isAbandoned(directory)) yield describeStale(subject, repair);
   }
 }
@@ -29,6 +32,11 @@ function describeDead(subject: string, directory: string, repair: () => Promise<
     return { ...finding, message: deadError(directory).message };
   const message = "its storage daemon died: what was not synced is lost, and who used it must open it anew";
   return { ...finding, message, advice: "attach or mount it again", repair };
+}
+
+function describeStopped(subject: string, daemon: number): Finding {
+  const message = `its storage daemon, process ${daemon}, is stopped: whoever reads or writes the volume waits`;
+  return { code: "stopped-daemon", severity: "problem", subject, message, advice: `kill -CONT ${daemon}` };
 }
 
 function describeStale(subject: string, repair: () => Promise<void>): Finding {

@@ -13,6 +13,7 @@ import {
 } from "../system/loop.ts";
 import { findServer } from "../system/nbdserver.ts";
 import type { BlockNode } from "../system/storagedaemon.ts";
+import { requireNotStopped } from "./exports.ts";
 import { findLastingHolders, settleDevice } from "./holders.ts";
 import type { ImageStore } from "./images.ts";
 import { closeServer, exportOf, openServer, requireNoServer } from "./servers.ts";
@@ -42,7 +43,7 @@ export function blockAccess(store: ImageStore) {
       }
     },
     async detach(address: VolumeAddress): Promise<void> {
-      const volume = await lockVolume(store, address);
+      const volume = await lockImage(store, address);
       try {
         await detachImage(store, volume);
       } finally {
@@ -50,7 +51,7 @@ export function blockAccess(store: ImageStore) {
       }
     },
     async look(address: VolumeAddress): Promise<ImageSession<LoopDevice | undefined>> {
-      const volume = await lockVolume(store, address);
+      const volume = await lockImage(store, address);
       return { ...sessionOf(store, volume), device: findLoopDevice(images.keyOf(volume)) };
     },
     open: (address: VolumeAddress, readOnly: boolean) => openImage(store, address, readOnly),
@@ -67,7 +68,7 @@ async function openImage(
   readOnly: boolean,
   accept: (volume: LockedVolume, device: LoopDevice) => void = () => {},
 ): Promise<ImageSession<LoopDevice>> {
-  const volume = await lockVolume(store, address);
+  const volume = await lockImage(store, address);
   const session = sessionOf(store, volume);
   try {
     requireNoServer(store, volume);
@@ -87,6 +88,18 @@ async function openImage(
     }
   } catch (thrown) {
     await session.close();
+    throw thrown;
+  }
+}
+
+/** What uses the device of an image whose daemon is stopped would wait for ever. */
+async function lockImage(store: ImageStore, address: VolumeAddress): Promise<LockedVolume> {
+  const volume = await lockVolume(store, address);
+  try {
+    requireNotStopped(exportOf(store, volume.record.id));
+    return volume;
+  } catch (thrown) {
+    volume.close();
     throw thrown;
   }
 }
@@ -114,7 +127,7 @@ async function releaseImage({ images }: ImageStore, volume: LockedVolume): Promi
 
 /** Shows a volume that nothing uses at a socket; gives the URI. */
 async function serveImage(store: ImageStore, address: VolumeAddress, readOnly: boolean): Promise<string> {
-  const volume = await lockVolume(store, address);
+  const volume = await lockImage(store, address);
   try {
     requireNoServer(store, volume);
     const device = await settleDevice(store.images.keyOf(volume));

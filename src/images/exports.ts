@@ -15,6 +15,7 @@ import {
   findDaemon,
   isShown,
   isShownHere,
+  isStopped,
   type LayeredNode,
   startDaemon,
 } from "../system/storagedaemon.ts";
@@ -48,6 +49,7 @@ export async function openExport(
     await startDaemon(steps, directory, makeNode());
     return { path, fd: -1, close() {} };
   }
+  requireNotStopped(directory);
   const lockFd = await lockExport(directory);
   try {
     if (!findLoopDevice(toExportKey(path))) await restartDaemon(steps, directory, makeNode());
@@ -115,6 +117,20 @@ export function isExported(directory: string): boolean {
 /** Whether the daemon of an export is gone while its file or socket is still there: every use of it fails. */
 export function isDead(directory: string): boolean {
   return (isShown(directory) || hasServed(directory)) && findDaemon(directory) === undefined;
+}
+
+/** Throws UNAVAILABLE for an export whose daemon is stopped: a call that needs it would wait for ever. */
+export function requireNotStopped(directory: string): void {
+  const daemon = isExported(directory) ? findDaemon(directory) : undefined;
+  if (daemon === undefined || !isStopped(daemon)) return;
+  const message = `its storage daemon, process ${daemon}, is stopped: let it go on with kill -CONT ${daemon}`;
+  throw new MosaicError("UNAVAILABLE", message, { directory, pid: daemon });
+}
+
+/** Throws DAMAGED for an export whose daemon died while a device uses it. */
+export function requireNotDead(directory: string): void {
+  if (findLoopDevice(toExportKey(exportPathOf(directory))) && findDaemon(directory) === undefined)
+    throw deadError(directory);
 }
 
 /** DAMAGED for an export whose daemon died. */

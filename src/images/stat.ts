@@ -5,12 +5,15 @@ import { filesystemOf, isFilesystemName } from "../filesystems/registry.ts";
 import { type LockedVolume, openVolume, type VolumeAddress } from "../location/volumes.ts";
 import { findDeviceMounts, type Holder } from "../system/holders.ts";
 import { findLoopDevice } from "../system/loop.ts";
+import { requireNotDead } from "./exports.ts";
 import type { ImageStore } from "./images.ts";
+import { exportOf } from "./servers.ts";
 
 /** What an image takes, what is in use inside, and who holds it. */
 export async function statImage(store: ImageStore, address: VolumeAddress) {
   const volume = openVolume(store, address);
   try {
+    requireNotDead(exportOf(store, volume.record.id));
     const holders = await store.form.holders(volume.path, volume.fd);
     const inside = await readInside(store, volume, holders);
     const use = await store.images.measure(volume);

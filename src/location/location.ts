@@ -30,6 +30,8 @@ export interface Location {
 export interface LocationRules {
   readonly requireMount: boolean;
   readonly layoutPath: string;
+  /** What errors call it: "location" when absent. */
+  readonly what?: string;
 }
 
 /** Why a filesystem cannot be a location, by its statfs number: locks, attributes or identities are not reliable there. */
@@ -48,13 +50,18 @@ const REFUSED_FILESYSTEMS: Readonly<Record<number, string>> = {
 export function openLocation(path: string, rules: LocationRules): Location {
   requirePrivilege();
   const real = calling("realpath", path, () => realpathSync(path));
-  requireFstabMounts(real);
+  const { what = "location" } = rules;
+  requireFstabMounts(real, what);
   const fd = openDirectory(real);
   try {
-    const filesystemMagic = requireUsableFilesystem(real, fd);
+    const filesystemMagic = requireUsableFilesystem(real, fd, what);
     const mount = findMountOf(fd);
     if (rules.requireMount && mount.mountPoint === "/")
-      throw notMounted(path, "the config says requireMount: true, but nothing is mounted there or above it");
+      throw notMounted(
+        path,
+        what,
+        "the config says requireMount: true, but nothing is mounted there or above it",
+      );
     requirePrivateDirectory(real, fd);
     return { path: real, fd, filesystemMagic, mount, layoutPath: rules.layoutPath };
   } catch (thrown) {
@@ -91,7 +98,7 @@ function requirePrivilege(): void {
 }
 
 /** A location whose own fstab entry is not mounted would show the empty directory below it. */
-function requireFstabMounts(path: string): void {
+function requireFstabMounts(path: string, what: string): void {
   const fstab = unlessErrno(["ENOENT", "EACCES"], () =>
     calling("open", "/etc/fstab", () => readFileSync("/etc/fstab", "utf8")),
   );
@@ -109,6 +116,7 @@ function requireFstabMounts(path: string): void {
   if (missing)
     throw notMounted(
       path,
+      what,
       `/etc/fstab has a filesystem for ${quote(missing)}, which is not mounted (mount ${missing})`,
     );
 }
@@ -123,27 +131,27 @@ function resolveMountPoint(mountPoint: string): string {
   );
 }
 
-function notMounted(path: string, why: string): MosaicError {
-  return new MosaicError("UNAVAILABLE", `The location ${quote(path)} is not there: ${why}`, {
+function notMounted(path: string, what: string, why: string): MosaicError {
+  return new MosaicError("UNAVAILABLE", `The ${what} ${quote(path)} is not there: ${why}`, {
     location: path,
     reason: "not-mounted",
   });
 }
 
-function requireUsableFilesystem(path: string, fd: number): number {
+function requireUsableFilesystem(path: string, fd: number, what: string): number {
   const magic = calling("statfs", path, () => statfsSync(path)).type >>> 0;
   const refused = REFUSED_FILESYSTEMS[magic];
   if (refused)
     throw new MosaicError(
       "UNSUPPORTED",
-      `The location ${quote(path)} is on ${refused}, which cannot hold volumes`,
+      `The ${what} ${quote(path)} is on ${refused}, which cannot hold volumes`,
       { location: path },
     );
   try {
     getAttribute(fd, RECORD_ATTRIBUTE);
   } catch (thrown) {
     if (!hasErrno(thrown, ...NO_ATTRIBUTES)) throw thrown;
-    const message = `The filesystem of the location ${quote(path)} has no trusted extended attributes, where records are kept`;
+    const message = `The filesystem of the ${what} ${quote(path)} has no trusted extended attributes, where records are kept`;
     throw new MosaicError("UNSUPPORTED", message, { location: path }, thrown);
   }
   return magic;

@@ -1,5 +1,6 @@
-import { systemError } from "./errno.ts";
-import { findStatus } from "./files.ts";
+import { constants, openSync, readSync } from "node:fs";
+import { calling, systemError } from "./errno.ts";
+import { closeFd, findStatus } from "./files.ts";
 import { queryTool } from "./runner.ts";
 import type { Steps } from "./steps.ts";
 
@@ -22,4 +23,16 @@ export async function probeFilesystem(steps: Steps, path: string): Promise<Files
   );
   const type = values.get("TYPE");
   return type ? { type, uuid: values.get("UUID") ?? "" } : undefined;
+}
+
+/** The UUID that lies at a place in a file or device. */
+export function readUuid(path: string, offset: number): string {
+  const bytes = Buffer.alloc(16);
+  const fd = calling("open", path, () => openSync(path, constants.O_RDONLY));
+  try {
+    calling("read", path, () => readSync(fd, bytes, 0, bytes.length, offset));
+  } finally {
+    closeFd(fd);
+  }
+  return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

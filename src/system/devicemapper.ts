@@ -2,11 +2,14 @@ import { constants, openSync, readFileSync } from "node:fs";
 import { calling, unlessErrno } from "./errno.ts";
 import { closeFd, listDirectory } from "./files.ts";
 import { ioctl } from "./libc.ts";
+import { type Steps, shellQuote } from "./steps.ts";
 
-// Looking at device-mapper by the ioctls of linux/dm-ioctl.h: they wait for nothing, udev included, and dmsetup(8) shows
-// no column for the deferred removal. What changes something is in dmsetup.ts.
+// The ioctls of linux/dm-ioctl.h that wait for nothing, udev included: those that look, as dmsetup(8) shows no column for
+// the deferred removal, and two that change what no storage is behind. What else changes something is in dmsetup.ts.
 
 const CONTROL = "/dev/mapper/control";
+const DM_DEV_CREATE = 0xc138fd03;
+const DM_DEV_REMOVE = 0xc138fd04;
 const DM_DEV_STATUS = 0xc138fd07;
 const DM_TABLE_STATUS = 0xc138fd0c;
 const HEADER_BYTES = 312;
@@ -78,22 +81,49 @@ export function listMappedUsers(number: string): MappedDevice[] {
   });
 }
 
+/** Makes a mapped device without a table, which is nobody's yet: `dmsetup create --notable`. */
+export function createMappedDevice(steps: Steps, name: string, uuid: string): Promise<void> {
+  const text = shellQuote(["dmsetup", "create", name, "--notable", "--uuid", uuid]);
+  const create = () => {
+    const buffer = makeRequest({ name }, 0);
+    buffer.write(uuid, OFFSET.uuid);
+    control(DM_DEV_CREATE, buffer, name);
+  };
+  return steps.take<void>({ text, kind: "call" }, create, undefined);
+}
+
+/** Lets a device go with its last user; one that nothing uses goes at once. */
+export function deferRemoval(steps: Steps, name: string): Promise<void> {
+  const text = shellQuote(["dmsetup", "remove", "--deferred", name]);
+  const remove = () => control(DM_DEV_REMOVE, makeRequest({ name }, FLAG.deferred), name);
+  return steps.take<void>({ text, kind: "call" }, remove, undefined);
+}
+
+/** The answer to a question; undefined when there is no such device, or no device-mapper. */
 function ask(request: number, key: DeviceKey, flags: number): Buffer | undefined {
-  const fd = unlessErrno(["ENOENT", "ENODEV", "ENXIO"], () =>
-    calling("open", CONTROL, () => openSync(CONTROL, constants.O_RDWR)),
-  );
-  if (fd === undefined) return undefined;
+  const subject = "uuid" in key ? key.uuid : "name" in key ? key.name : key.number;
+  const buffer = makeRequest(key, flags);
+  return unlessErrno(["ENOENT", "ENODEV", "ENXIO"], () => {
+    control(request, buffer, subject);
+    return buffer;
+  });
+}
+
+function makeRequest(key: DeviceKey, flags: number): Buffer {
+  const buffer = Buffer.alloc(DATA_BYTES);
+  buffer.writeUInt32LE(4, 0);
+  buffer.writeUInt32LE(DATA_BYTES, OFFSET.dataBytes);
+  buffer.writeUInt32LE(HEADER_BYTES, OFFSET.dataStart);
+  buffer.writeUInt32LE(flags, OFFSET.flags);
+  writeKey(buffer, key);
+  return buffer;
+}
+
+/** Gives a request to the kernel, which writes its answer there. */
+function control(request: number, buffer: Buffer, subject: string): void {
+  const fd = calling("open", CONTROL, () => openSync(CONTROL, constants.O_RDWR));
   try {
-    const buffer = Buffer.alloc(DATA_BYTES);
-    buffer.writeUInt32LE(4, 0);
-    buffer.writeUInt32LE(DATA_BYTES, OFFSET.dataBytes);
-    buffer.writeUInt32LE(HEADER_BYTES, OFFSET.dataStart);
-    buffer.writeUInt32LE(flags, OFFSET.flags);
-    writeKey(buffer, key);
-    return unlessErrno(["ENXIO", "ENODEV"], () => {
-      ioctl(fd, request, buffer, "uuid" in key ? key.uuid : "name" in key ? key.name : key.number);
-      return buffer;
-    });
+    ioctl(fd, request, buffer, subject);
   } finally {
     closeFd(fd);
   }

@@ -144,6 +144,11 @@ export function findDaemon(directory: string): number | undefined {
   return listProcesses().find((pid) => readDaemonArguments(pid).some((word) => word.includes(path)));
 }
 
+/** Whether a process is stopped, as by SIGSTOP or a debugger: then whoever reads or writes what it shows waits. */
+export function isStopped(pid: number): boolean {
+  return ["T", "t"].includes(readStatus(pid)[0] ?? "");
+}
+
 /** The arguments of a process that is a storage daemon; none of any other one. */
 export function readDaemonArguments(pid: number): string[] {
   const argv = readArguments(pid);
@@ -248,14 +253,19 @@ function translateWords(words: string): ErrorCode | undefined {
 
 /** When a process began, in ticks since boot, so that it is not taken for a later one with its number; undefined when it has ended. */
 function readStartTime(pid: number): string | undefined {
+  const fields = readStatus(pid);
+  return fields[0] === "Z" ? undefined : fields[19];
+}
+
+/** The state of a process and what proc_pid_stat(5) tells after it; nothing when it has ended. */
+function readStatus(pid: number): string[] {
   try {
     // The name before it, in parentheses, may have blanks.
-    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    return readFileSync(`/proc/${pid}/stat`, "utf8")
       .replace(/^.*\) /s, "")
       .split(" ");
-    return fields[0] === "Z" ? undefined : fields[19];
   } catch {
-    return undefined;
+    return [];
   }
 }
 

@@ -89,6 +89,11 @@ describe("a name", () => {
     );
   });
 
+  test("that is the name of a file here is NOT_FOUND with the way to say that file", () => {
+    process.env.MOSAIC_CONFIG_DIR = directory;
+    expect(() => readConfigFile("package.json")).toThrow("; for the file here say ./package.json");
+  });
+
   test.each([undefined, ""])("is looked for in /etc/mosaic when MOSAIC_CONFIG_DIR is %j", (value) => {
     if (value === undefined) delete process.env.MOSAIC_CONFIG_DIR;
     else process.env.MOSAIC_CONFIG_DIR = value;

@@ -16,6 +16,7 @@ import { listBedDevices, whileAttached } from "../support/devices.ts";
 import { until } from "../support/expect.ts";
 import { FaultySteps } from "../support/faults.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
+import { killAtStep } from "../support/killing.ts";
 import { expectPoolSame } from "../support/pools.ts";
 import { rawImageOf } from "../support/rawimage.ts";
 import { readInsideBytes } from "../support/resizing.ts";
@@ -24,7 +25,6 @@ import { mountsBelow, snapshotTree } from "../support/snapshot.ts";
 // For every action and every bed: every step fails once, and every step is once a SIGKILL of the process before and
 // after it. A failed action has changed nothing; what a killed one left is gone after the next command.
 
-const CHILD = join(import.meta.dir, "../support/faultchild.ts");
 const MAX_STEPS = 100;
 const TIMEOUT_MS = process.env.MOSAIC_TIER === "guest" ? 900_000 : 300_000;
 const SIZE = 16 * 1024 ** 2;
@@ -213,11 +213,8 @@ async function killAt(
   at: number,
 ): Promise<boolean> {
   await prepare(bed, scenario, mountPoint);
-  const values = JSON.stringify(scenario.values(bed, mountPoint));
-  const argv = [process.execPath, CHILD, bed.config, mode, String(at), scenario.action, values];
-  const child = Bun.spawnSync(argv, { timeout: 60_000 });
-  if (child.exitCode === 0) return false;
-  expect([child.signalCode ?? null, child.stderr.toString()]).toEqual(["SIGKILL", ""]);
+  const values = scenario.values(bed, mountPoint);
+  if (!killAtStep(bed.config, mode, at, scenario.action, values)) return false;
   await expectCleanAfterSweep(bed, scenario, mountPoint);
   clearBed(bed);
   return true;

@@ -16,10 +16,10 @@ import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
 import { checkAndRepair, checkOnly, createVolume, expectRepair } from "../support/checking.ts";
 import { until } from "../support/expect.ts";
 import { clearBed, makeForeign } from "../support/foreign.ts";
+import { killAtStep } from "../support/killing.ts";
 
 // What killed runs leave in the places of operations: check names it, and removes it only with a repair.
 
-const CHILD = join(import.meta.dir, "../support/faultchild.ts");
 const LEFTOVER = { code: "leftover", severity: "problem", advice: null } as const;
 
 for (const row of ALL_BEDS) {
@@ -47,20 +47,11 @@ for (const row of ALL_BEDS) {
   });
 }
 
-/** Runs an action in a process that is killed before its step `at`; false when it came to its end. */
-function kill(bed: Bed, at: number, action: string, values: object): boolean {
-  const argv = [CHILD, bed.config, "kill-before", String(at), action, JSON.stringify(values)];
-  const child = Bun.spawnSync([process.execPath, ...argv], { timeout: 60_000 });
-  if (child.exitCode === 0) return false;
-  expect([child.signalCode ?? null, child.stderr.toString()]).toEqual(["SIGKILL", ""]);
-  return true;
-}
-
 async function killCreates(bed: Bed): Promise<void> {
   const values = { kind: "fs", volume: "p/q/new", sizeBytes: 16 * 1024 ** 2 };
   const subjects = new Set<string>();
   // A step that was not reached ends the loop; the steps lie further and further apart.
-  for (let at = 2; kill(bed, at, "create", values); at = 2 * at + 1) {
+  for (let at = 2; killAtStep(bed.config, "kill-before", at, "create", values); at = 2 * at + 1) {
     const findings = await checkOnly(bed);
     // A kill after the volume is published leaves it, and at last nothing but it.
     const leftovers = findings.filter(({ code }) => code === "leftover");
@@ -87,7 +78,7 @@ async function killDrop(bed: Bed): Promise<void> {
   let at = 2;
   // Until the volume lies in the trash, each killed drop is one that did nothing.
   while (!isMoved()) {
-    expect(kill(bed, at++, "drop", { volume: "p/q/old" })).toBe(true);
+    expect(killAtStep(bed.config, "kill-before", at++, "drop", { volume: "p/q/old" })).toBe(true);
     if (!isMoved()) await checkAndRepair(bed);
   }
   const [operation] = readdirSync(join(bed.location, ".mosaic"));

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
 import { until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
+import { killAtStep } from "../support/killing.ts";
 import { makeRandom } from "../support/random.ts";
 import { sumSparse } from "../support/resizing.ts";
 import { loopImagesBelow } from "../support/snapshot.ts";
@@ -163,11 +164,9 @@ function mend(bed: Bed): void {
   const mountPoint = bed.makeMountPoint();
   succeed(bed.config, "mount", "web", mountPoint);
   const before = readDf(mountPoint);
-  const child = join(import.meta.dir, "../support/faultchild.ts");
-  const values = JSON.stringify({ volume: "web", sizeBytes: 600 * MIB });
+  const values = { volume: "web", sizeBytes: 600 * MIB };
   // The second step comes right after the file has grown.
-  const killed = Bun.spawnSync([process.execPath, child, bed.config, "kill-before", "2", "resize", values]);
-  expect(killed.signalCode).toBe("SIGKILL");
+  expect(killAtStep(bed.config, "kill-before", 2, "resize", values)).toBe(true);
   expect(moctl([bed.config, "check"])).toMatchObject({
     exit: 10,
     stdout: expect.stringContaining(`its record says ${300 * MIB} bytes, its image has ${600 * MIB}`),

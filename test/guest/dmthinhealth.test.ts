@@ -179,7 +179,8 @@ async function testFullOrigin(bed: Bed): Promise<void> {
     await mosaic.createVolume("web", { kind: "fs", sizeBytes: 64 * MIB });
     await mosaic.mountVolume("web", mountPoint);
     writeFileSync(join(mountPoint, "file"), Buffer.alloc(24 * MIB, 1));
-    await expectError("NO_SPACE", () => mosaic.cloneVolume("web", "copy"));
+    const error = await expectError("NO_SPACE", () => mosaic.cloneVolume("web", "copy"));
+    expect(error.message).toContain("is full");
     expect(mosaic.haveVolume("copy").exists).toBe(false);
     expect(dmsetup("info", "-c", "--noheadings", "-o", "suspended")).not.toContain("Suspended");
     await mosaic.unmountVolume("web", mountPoint);

@@ -9,6 +9,7 @@ import { expectError } from "../support/expect.ts";
 import { FaultySteps } from "../support/faults.ts";
 import { clearBed } from "../support/foreign.ts";
 import { describeInGuest } from "../support/guest.ts";
+import { killAtStep } from "../support/killing.ts";
 import { listProjects, projectOf, writeFile } from "../support/quota.ts";
 
 // The numbers of projects: each volume with a size has its own, and nothing is left of it when the volume is gone.
@@ -16,7 +17,6 @@ import { listProjects, projectOf, writeFile } from "../support/quota.ts";
 const MIB = 1024 ** 2;
 const SIZE = 16 * MIB;
 const FS = { kind: "fs", sizeBytes: SIZE } as const;
-const CHILD = join(import.meta.dir, "../support/faultchild.ts");
 const MAX_STEPS = 40;
 
 describeInGuest("projects", () => {
@@ -63,8 +63,7 @@ async function leavesNone(bed: Bed, action: "create" | "drop"): Promise<void> {
       await using mosaic = await openMosaic(bed.config);
       if (action === "drop") await mosaic.createVolume("web", FS);
       const values = action === "drop" ? { volume: "web" } : { kind: "fs", volume: "web", sizeBytes: SIZE };
-      const argv = [CHILD, bed.config, mode, String(place + 1), action, JSON.stringify(values)];
-      expect(Bun.spawnSync([process.execPath, ...argv], { timeout: 120_000 }).signalCode).toBe("SIGKILL");
+      expect(killAtStep(bed.config, mode, place + 1, action, values)).toBe(true);
       await mosaic.createVolume("sweeper", { kind: "fs" });
       for (const { name } of mosaic.listVolumes()) await mosaic.dropVolume(name);
       expect(readdirSync(bed.location)).toEqual([]);

@@ -176,15 +176,63 @@ describeOnBed({ name: "qcow2 on ext4", backend: "qcow2", filesystem: "ext4" }, (
     expect((await mosaic.check()).findings).toContainEqual(
       expect.objectContaining({ code: "dead-daemon", subject: "web" }),
     );
-    expect((await expectError("DAMAGED", () => mosaic.attachVolume("web"))).message).toContain("unmount");
+    for (const action of [() => mosaic.attachVolume("web"), () => mosaic.statVolume("web")])
+      expect((await expectError("DAMAGED", action)).message).toContain("unmount");
+    expect(mosaic.listVolumes()).toMatchObject([{ name: "web", mountedAt: [mountPoint] }]);
     await expectError("BUSY", () => mosaic.dropVolume("web"));
+    await expectError("NOT_FOUND", () => mosaic.detachVolume("web"));
     await mosaic.unmountVolume("web", mountPoint);
     expect(existsSync(daemon?.path ?? "")).toBe(false);
+    run("qemu-img", "check", "-q", "-r", "leaks", "-f", "qcow2", join(bed.location, "web"));
     // Its journal is replayed.
     await mosaic.mountVolume("web", mountPoint);
     expect(readFileSync(join(mountPoint, "data"), "utf8")).toBe("synced");
     await mosaic.unmountVolume("web", mountPoint);
     expect((await mosaic.check()).findings).toEqual([]);
+  });
+
+  test("a daemon that dies under an attached volume is ended by detach", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    await mosaic.createVolume("vm", { kind: "disk", sizeBytes: SIZE });
+    const device = await mosaic.attachVolume("vm");
+    run("sh", "-c", `printf synced | dd of=${device} conv=notrunc,fsync 2>/dev/null`);
+    process.kill(daemonsBelow(bed.location)[0]?.pid ?? 0, "SIGKILL");
+    await until("its end", () => daemonsBelow(bed.location).length === 0);
+    await expectError("DAMAGED", () => mosaic.statVolume("vm"));
+    await mosaic.detachVolume("vm");
+    expect((await mosaic.check()).findings).toEqual([]);
+    expect(readFileSync(await mosaic.attachVolume("vm")).toString("utf8", 0, 6)).toBe("synced");
+    await mosaic.detachVolume("vm");
+  });
+
+  test("a daemon that is stopped is named, and nothing waits for it", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    const [mountPoint, other] = [bed.makeMountPoint(), bed.makeMountPoint()];
+    await mosaic.createVolume("web", FS);
+    await mosaic.mountVolume("web", mountPoint);
+    writeFileSync(join(mountPoint, "data"), "not written yet");
+    const pid = daemonsBelow(bed.location)[0]?.pid ?? 0;
+    process.kill(pid, "SIGSTOP");
+    try {
+      expect((await mosaic.statVolume("web")).holders).toMatchObject([{ kind: "mount", path: mountPoint }]);
+      expect((await mosaic.check()).findings).toMatchObject([
+        { code: "stopped-daemon", subject: "web", advice: `kill -CONT ${pid}` },
+      ]);
+      for (const action of [
+        () => mosaic.unmountVolume("web", mountPoint),
+        () => mosaic.mountVolume("web", other),
+        () => mosaic.attachVolume("web"),
+        () => mosaic.cloneVolume("web", "new"),
+        () => mosaic.resizeVolume("web", 2 * SIZE),
+      ])
+        expect((await expectError("UNAVAILABLE", action)).message).toContain(`kill -CONT ${pid}`);
+      await expectError("BUSY", () => mosaic.dropVolume("web"));
+      await mosaic.createVolume("other", FS);
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    await mosaic.unmountVolume("web", mountPoint);
+    expect(await readFrom(mosaic, bed, "web")).toBe("not written yet");
   });
 
   test("writes that come at the same time do not mix", async () => {

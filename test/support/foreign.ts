@@ -6,6 +6,7 @@ import { findMappedDevice, listMappedUsers } from "../../src/system/devicemapper
 import { readOwnMounts } from "../../src/system/mounts.ts";
 import { type Bed, dmsetup, endDaemonsBelow, hasImages, run } from "./beds.ts";
 import { makeRawDisk } from "./ploopdisk.ts";
+import { trySend } from "./pools.ts";
 import { loopImagesBelow } from "./snapshot.ts";
 
 // What a test does behind mosaic's back, by the kernel's own tools.
@@ -71,20 +72,13 @@ export function clearBed(bed: Bed): void {
     removeObject(join(bed.location, name), bed.row.filesystem === "btrfs");
 }
 
-/** The devices go with the names; the pool and its transaction id stay. */
+/** The devices go with the names, as far as they are there; the pool and its transaction id stay. */
 function clearPool(bed: Bed): void {
   const pool = basename(bed.configuredLocation);
   for (const { name } of listMappedUsers(findMappedDevice({ name: pool })?.number ?? ""))
     dmsetup("remove", "--retry", name);
-  for (const { id } of listObjects(bed.location)) dmsetupMay("message", pool, "0", `delete ${id}`);
+  for (const { id } of listObjects(bed.location)) trySend(pool, `delete ${id}`);
   for (const name of readdirSync(bed.location)) rmSync(join(bed.location, name), { recursive: true });
-}
-
-/** A device of which only the object is left is deleted already. */
-function dmsetupMay(...argv: string[]): void {
-  try {
-    dmsetup(...argv);
-  } catch {}
 }
 
 function removeObject(path: string, isOnBtrfs: boolean): void {

@@ -24,14 +24,14 @@ export function loopOf(bed: Bed, part: "metadata" | "data"): string {
 
 /** The ids of the devices in the pool, by its own tool. */
 export function readIds(bed: Bed): number[] {
-  dmsetup("message", poolOf(bed), "0", "reserve_metadata_snap");
+  expect(trySend(poolOf(bed), "reserve_metadata_snap")).toBe(true);
   try {
     const argv = ["thin_ls", "-m", "--no-headers", "--format", "DEV", loopOf(bed, "metadata")];
     return run(...argv)
       .split("\n")
       .flatMap((line) => (line.trim() ? [Number(line)] : []));
   } finally {
-    dmsetup("message", poolOf(bed), "0", "release_metadata_snap");
+    trySend(poolOf(bed), "release_metadata_snap");
   }
 }
 
@@ -51,14 +51,6 @@ export function expectPoolSame(bed: Bed): number[] {
 export async function listProblems(mosaic: Mosaic): Promise<string[]> {
   const { findings } = await mosaic.check();
   return findings.filter(({ severity }) => severity === "problem").map(({ code }) => code);
-}
-
-/** Runs an action that is killed when it has begun the step whose text matches. */
-export function killAfter(bed: Bed, step: RegExp, action: string, values: object): void {
-  const child = join(import.meta.dir, "faultchild.ts");
-  const argv = [process.execPath, child, bed.config, "kill-after", step.source, action];
-  const result = Bun.spawnSync([...argv, JSON.stringify(values)], { timeout: 120_000 });
-  expect(result.signalCode, `${step} ${result.stdout} ${result.stderr}`).toBe("SIGKILL");
 }
 
 /** Sends a message to a pool as dmsetup does, and much faster; false when the kernel refuses it: linux/dm-ioctl.h. */

@@ -189,6 +189,7 @@ export const CHECK: Use = {
       "long-chain              a qcow2 volume lies over more images than the config allows (repaired)",
       "unused-base             a base of qcow2 images that none needs (repaired)",
       "dead-daemon             a storage daemon died in use (repaired, when nothing uses it any more)",
+      "stopped-daemon          a storage daemon is stopped; how to let it go on",
       "stale-daemon            a storage daemon that nothing uses (repaired)",
       "stale-device            a loop device that is to go, and is still held",
       "frozen                  a filesystem is frozen; how to thaw it",

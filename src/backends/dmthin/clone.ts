@@ -10,7 +10,7 @@ import { startWatchdog } from "../../system/watchdog.ts";
 import { lockThin, type ThinVolume } from "./access.ts";
 import type { PoolChange } from "./change.ts";
 import { findForeignDevices, findThinDevice, nameOf, openThinDevice, waitUntilGone } from "./devices.ts";
-import { requireWritable } from "./health.ts";
+import { requireRoom, requireWritable } from "./health.ts";
 import type { ThinObject } from "./objects.ts";
 import { requireCommitted, requireNoForeign, resumedTooEarly } from "./overcommit.ts";
 import type { ThinStore } from "./store.ts";
@@ -45,10 +45,18 @@ export async function cloneThin(
  * Writes to the device what waits to be written, so that it is suspended for a moment only. On btrfs nothing else does: the
  * kernel does not find its filesystem by the device, and so does not freeze it.
  */
-async function writeOut({ steps }: ThinStore, { pool, thinId, record }: ThinVolume): Promise<void> {
+async function writeOut({ steps, limits }: ThinStore, { pool, thinId, record }: ThinVolume): Promise<void> {
+  // A full pool would let us wait.
+  if (!steps.planning) requireRoom(pool, limits);
   const device = findThinDevice(pool, thinId);
-  if (device)
+  if (!device) return;
+  try {
     await withWritableMount(steps, record.filesystem, device, (mountFd) => syncMounted(steps, mountFd));
+  } catch (thrown) {
+    // It may have been too much for the pool.
+    if (!steps.planning) requireWritable(pool);
+    throw thrown;
+  }
 }
 
 /** Makes a snapshot of a volume for an operation, whose object is then at its place. */

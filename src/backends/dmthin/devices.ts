@@ -2,6 +2,8 @@ import { constants } from "node:fs";
 import { MosaicError } from "../../base/errors.ts";
 import { Deferred } from "../../location/deferred.ts";
 import {
+  createMappedDevice,
+  deferRemoval,
   findMappedDevice,
   listMappedUsers,
   type MappedDevice,
@@ -65,7 +67,7 @@ export async function openThinDevice(
   undo.defer(async () => {
     if (!steps.planning && findLeftover(pool, id)) await run("remove", name);
   });
-  await run("create", name, "--notable", "--uuid", uuidOf(pool, id));
+  await createMappedDevice(steps, name, uuidOf(pool, id));
   await run("load", name, ...(readOnly ? ["--readonly"] : []), "--table", tableOf(pool, id, sizeBytes));
   const made = findMappedDevice({ uuid: uuidOf(pool, id) });
   const path = made?.path ?? "/dev/dm-N";
@@ -74,7 +76,7 @@ export async function openThinDevice(
     if (fd >= 0) closeFd(fd);
   };
   try {
-    await run("remove", "--deferred", name);
+    await deferRemoval(steps, name);
     await run("resume", name);
   } catch (thrown) {
     close();

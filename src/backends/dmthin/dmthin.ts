@@ -18,6 +18,7 @@ import { checkThin } from "./check.ts";
 import { cloneThin, whileActive } from "./clone.ts";
 import { findThinDevice, findThinHolders } from "./devices.ts";
 import { describeHealth } from "./health.ts";
+import { requireList } from "./ledger.ts";
 import { blockMetadata } from "./metadata.ts";
 import { findObject } from "./objects.ts";
 import { requireCommitted } from "./overcommit.ts";
@@ -64,7 +65,11 @@ export function openDmthin(context: BackendContext): Backend {
 
 function openStore(context: BackendContext): ThinStore {
   const statePath = openState(context);
-  const location = openLocation(`${statePath}/volumes`, { ...context, layoutPath: "" });
+  const location = openLocation(`${statePath}/volumes`, {
+    ...context,
+    layoutPath: "",
+    what: "directory of the key state",
+  });
   const form: Form = {
     backend: "dmthin",
     description: "a file that names a device of the pool",
@@ -159,6 +164,7 @@ function measurePool(store: ThinStore): Space {
 /** How the volumes are used now. */
 function surveyThin(store: ThinStore) {
   const pool = store.findPool();
+  if (pool) requireList(store.statePath, pool);
   const mounts = pool ? readAllMounts() : [];
   return ({ storedName }: VolumeRecord) => {
     const object = findObject(`${store.location.path}/${storedName}`);

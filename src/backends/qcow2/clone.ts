@@ -2,6 +2,7 @@ import { fstatSync } from "node:fs";
 import { MosaicError } from "../../base/errors.ts";
 import { isFilesystemName, makeDistinct } from "../../filesystems/registry.ts";
 import { backingName, basePath, type Link, readChain } from "../../images/bases.ts";
+import { requireNotStopped } from "../../images/exports.ts";
 import { settleDevice } from "../../images/holders.ts";
 import type { ImageStore } from "../../images/images.ts";
 import { isBlank } from "../../images/qcow2.ts";
@@ -58,6 +59,7 @@ async function findBase(
   undo: Deferred,
 ): Promise<string> {
   const directory = exportOf(store.location, volume.record);
+  requireNotStopped(directory);
   const device = await settleDevice(store.images.keyOf(volume));
   const server = findServer(directory);
   const [top, below] = chain;
