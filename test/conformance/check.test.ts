@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } 
 import { basename, join } from "node:path";
 import { findObject } from "../../src/backends/dmthin/objects.ts";
 import { openMosaic } from "../../src/index.ts";
-import { ALL_BEDS, type Bed, describeOnBed, dmsetup, hasImages, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, describeOnBed, dmsetup, run } from "../support/beds.ts";
 import {
   adopt,
   checkAndRepair,
