@@ -17,6 +17,7 @@ import { growInUse } from "./growinuse.ts";
 import { describeLayers, describeNested, describeStaged } from "./nodes.ts";
 import { makeReady } from "./ready.ts";
 import { cutDisk, growDisk } from "./size.ts";
+import { TakeBack } from "./takeback.ts";
 import { findDiskUsers } from "./users.ts";
 
 /** Disks of ploop, shown by a storage daemon each: of kind fs the partition, of kind disk all. */
@@ -58,10 +59,16 @@ export function ploopImages(steps: Steps, location: Location): Images {
       async grow({ path, record }, sizeBytes, device, undo) {
         const directory = directoryOf(record.id);
         const { size } = windowOf(readDisk(path), record.kind);
-        if (device) undo.defer(() => updateCapacity(steps, device, size));
-        if (device) return growInUse(steps, directory, path, record.kind, sizeBytes, undo);
+        const back = new TakeBack();
+        undo.defer(async () => {
+          // What a daemon has open that did not end is not made smaller.
+          if (!device) await closeExport(steps, directory);
+          await back.run();
+        });
+        if (device) back.defer(() => updateCapacity(steps, device, size));
+        if (device) return growInUse(steps, directory, path, record.kind, sizeBytes, back);
         await closeExport(steps, directory);
-        await growDisk(steps, path, record.kind, sizeBytes, undo);
+        await growDisk(steps, path, record.kind, sizeBytes, back);
       },
       cut: (path, sizeBytes, lockFd) => cutDisk(steps, path, sizeBytes, lockFd),
     },
