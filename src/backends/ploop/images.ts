@@ -1,5 +1,6 @@
 import { fstatSync } from "node:fs";
 import { closeExport, exportDirectoryOf, openExport } from "../../images/exports.ts";
+import { settleExport } from "../../images/holders.ts";
 import type { Images, OpenImage } from "../../images/images.ts";
 import { requireUnheld } from "../../location/changes.ts";
 import { Deferred } from "../../location/deferred.ts";
@@ -77,7 +78,7 @@ export function ploopImages(steps: Steps, location: Location): Images {
       const makeNode = () => describeStaged(steps, path, readOnly);
       const raw = await openExport(steps, directoryOf(id), makeNode, readOnly);
       await using closing = new Deferred();
-      closing.defer(() => closeExport(steps, directoryOf(id)));
+      closing.defer(() => settleExport(steps, directoryOf(id)));
       closing.defer(async () => raw.close());
       return await action(raw.path);
     },
