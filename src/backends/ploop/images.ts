@@ -1,5 +1,5 @@
 import { fstatSync } from "node:fs";
-import { closeExport, exportDirectoryOf, openExport } from "../../images/exports.ts";
+import { closeExport, exportDirectoryOf, openExport, sweepExports } from "../../images/exports.ts";
 import { settleExport } from "../../images/holders.ts";
 import type { Images, OpenImage } from "../../images/images.ts";
 import { requireUnheld } from "../../location/changes.ts";
@@ -26,6 +26,8 @@ export function ploopImages(steps: Steps, location: Location): Images {
   const directoryOf = (id: string) => exportDirectoryOf(identityOf(location), id);
   const keyAt = ({ id }: Pick<VolumeRecord, "id">) => toExportKey(exportPathOf(directoryOf(id)));
   const prepare = async ({ path, record }: Pick<OpenImage, "path" | "record">, readOnly: boolean) => {
+    // One that a killed run left may show it still, as what it was while it was made.
+    if (findDiskUsers(path).length > 0) await sweepExports(steps, identityOf(location));
     requireUnheld(record, findDiskUsers(path));
     await makeReady(steps, readDisk(path), readOnly);
   };
