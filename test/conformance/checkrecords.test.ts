@@ -122,7 +122,7 @@ async function findAlien(bed: Bed): Promise<void> {
 /** Makes something without the form of the bed's volumes. */
 function makeShapeless(bed: Bed, name: string): string {
   const path = join(bed.location, name);
-  if (bed.row.backend === "plain") writeFileSync(path, "a file");
+  if (["plain", "ploop"].includes(bed.row.backend)) writeFileSync(path, "a file");
   else mkdirSync(path);
   return path;
 }

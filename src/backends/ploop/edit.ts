@@ -1,5 +1,4 @@
 import { constants, fsyncSync, ftruncateSync, openSync } from "node:fs";
-import type { Deferred } from "../../location/deferred.ts";
 import { calling } from "../../system/errno.ts";
 import { closeFd } from "../../system/files.ts";
 import type { Steps } from "../../system/steps.ts";
@@ -7,6 +6,7 @@ import { locate, readContent } from "./content.ts";
 import { AT, type Delta, HEADER_BYTES, readAt, SECTOR, withImage } from "./header.ts";
 import { type Part, writeParts } from "./make.ts";
 import { readEntry, toFileBlock } from "./table.ts";
+import type { TakeBack } from "./takeback.ts";
 
 /**
  * Changes of an image that nobody has open, in the order in which they are written: each is on the disk before the next one, so that
@@ -50,7 +50,7 @@ export class ImageEdit {
   }
 
   /** Takes all of it as one step, and leaves to `undo` how the file was. */
-  async apply(steps: Steps, text: string, undo: Deferred): Promise<void> {
+  async apply(steps: Steps, text: string, undo: TakeBack): Promise<void> {
     const { path } = this.delta;
     if (this.parts.length === 0) return;
     if (!steps.planning) {

@@ -21,6 +21,7 @@ import { SECTOR, withImage } from "./header.ts";
 import { makeImage } from "./make.ts";
 import { describeLayers } from "./nodes.ts";
 import { sectorsFor } from "./size.ts";
+import { TakeBack } from "./takeback.ts";
 import { formatXml } from "./xml.ts";
 
 // QEMU cannot make an image larger that it has open. So a larger one, as of a snapshot of ploop, is laid over it: it has
@@ -39,7 +40,7 @@ export async function growInUse(
   directory: string,
   kind: Kind,
   sizeBytes: number,
-  undo: Deferred,
+  undo: TakeBack,
 ): Promise<void> {
   const old = readDisk(directory);
   const size = windowOf(old, kind);
@@ -64,7 +65,9 @@ async function layOver(steps: Steps, disk: Disk, kind: Kind, sectors: number): P
   const file = `${IMAGE_NAME}.{${crypto.randomUUID()}}`;
   const path = `${directory}/${file}`;
   await using undo = new Deferred();
-  undo.defer(async () => {
+  const back = new TakeBack();
+  undo.defer(() => back.run());
+  back.defer(async () => {
     if (findStatus(path)) await removeFile(steps, path);
   });
   const bytes = blockSectors * SECTOR;
@@ -75,7 +78,7 @@ async function layOver(steps: Steps, disk: Disk, kind: Kind, sectors: number): P
   await makeImage(steps, path, size, kind === "fs" ? blocks : new Map(), blockSectors);
   await syncPath(steps, directory);
   const xml = `${directory}/${DESCRIPTOR_NAME}`;
-  undo.defer(() => replaceFile(steps, xml, formatXml(descriptor.root)));
+  back.defer(() => replaceFile(steps, xml, formatXml(descriptor.root)));
   await replaceFile(steps, xml, formatOverlaid(descriptor.root, file, `{${crypto.randomUUID()}}`, size));
   undo.cancel();
 }
@@ -111,7 +114,7 @@ async function layInDaemon(steps: Steps, exportDirectory: string, disk: Disk, ki
 }
 
 /** The tables lie in blocks that the top has and nobody writes: QEMU keeps nothing of them, so the file is the place to write. */
-async function writeTables(steps: Steps, disk: Disk, sizeBytes: number, undo: Deferred): Promise<void> {
+async function writeTables(steps: Steps, disk: Disk, sizeBytes: number, undo: TakeBack): Promise<void> {
   const { start } = requirePartition(disk);
   const tables = resizeTables(readTables(disk), disk.sizeSectors, { start, sectors: sizeBytes / SECTOR });
   if (!tables) return;

@@ -1,5 +1,6 @@
 import { fstatSync } from "node:fs";
-import { closeExport, exportDirectoryOf, openExport } from "../../images/exports.ts";
+import { closeExport, exportDirectoryOf, openExport, sweepExports } from "../../images/exports.ts";
+import { settleExport } from "../../images/holders.ts";
 import type { Images, OpenImage } from "../../images/images.ts";
 import { requireUnheld } from "../../location/changes.ts";
 import { Deferred } from "../../location/deferred.ts";
@@ -17,6 +18,7 @@ import { growInUse } from "./growinuse.ts";
 import { describeLayers, describeNested, describeStaged } from "./nodes.ts";
 import { makeReady } from "./ready.ts";
 import { cutDisk, growDisk } from "./size.ts";
+import { TakeBack } from "./takeback.ts";
 import { findDiskUsers } from "./users.ts";
 
 /** Disks of ploop, shown by a storage daemon each: of kind fs the partition, of kind disk all. */
@@ -24,6 +26,8 @@ export function ploopImages(steps: Steps, location: Location): Images {
   const directoryOf = (id: string) => exportDirectoryOf(identityOf(location), id);
   const keyAt = ({ id }: Pick<VolumeRecord, "id">) => toExportKey(exportPathOf(directoryOf(id)));
   const prepare = async ({ path, record }: Pick<OpenImage, "path" | "record">, readOnly: boolean) => {
+    // One that a killed run left may show it still, as what it was while it was made.
+    if (findDiskUsers(path).length > 0) await sweepExports(steps, identityOf(location));
     requireUnheld(record, findDiskUsers(path));
     await makeReady(steps, readDisk(path), readOnly);
   };
@@ -58,10 +62,16 @@ export function ploopImages(steps: Steps, location: Location): Images {
       async grow({ path, record }, sizeBytes, device, undo) {
         const directory = directoryOf(record.id);
         const { size } = windowOf(readDisk(path), record.kind);
-        if (device) undo.defer(() => updateCapacity(steps, device, size));
-        if (device) return growInUse(steps, directory, path, record.kind, sizeBytes, undo);
+        const back = new TakeBack();
+        undo.defer(async () => {
+          // What a daemon has open that did not end is not made smaller.
+          if (!device) await closeExport(steps, directory);
+          await back.run();
+        });
+        if (device) back.defer(() => updateCapacity(steps, device, size));
+        if (device) return growInUse(steps, directory, path, record.kind, sizeBytes, back);
         await closeExport(steps, directory);
-        await growDisk(steps, path, record.kind, sizeBytes, undo);
+        await growDisk(steps, path, record.kind, sizeBytes, back);
       },
       cut: (path, sizeBytes, lockFd) => cutDisk(steps, path, sizeBytes, lockFd),
     },
@@ -70,7 +80,7 @@ export function ploopImages(steps: Steps, location: Location): Images {
       const makeNode = () => describeStaged(steps, path, readOnly);
       const raw = await openExport(steps, directoryOf(id), makeNode, readOnly);
       await using closing = new Deferred();
-      closing.defer(() => closeExport(steps, directoryOf(id)));
+      closing.defer(() => settleExport(steps, directoryOf(id)));
       closing.defer(async () => raw.close());
       return await action(raw.path);
     },

@@ -1,11 +1,11 @@
 import { MosaicError, quote } from "../../base/errors.ts";
-import { Deferred } from "../../location/deferred.ts";
 import { runTool } from "../../system/runner.ts";
 import { type Steps, shellQuote } from "../../system/steps.ts";
 import type { Disk } from "./disk.ts";
 import { ImageEdit } from "./edit.ts";
 import { AT, type Delta, HEADER_BYTES, readAt, readDelta, withImage } from "./header.ts";
 import { inspectTable } from "./table.ts";
+import { TakeBack } from "./takeback.ts";
 
 const CHECK_DEADLINE_MS = 24 * 3600 * 1000;
 
@@ -61,7 +61,6 @@ export async function dropExtension(steps: Steps, delta: Delta): Promise<void> {
   bytes.writeBigUInt64LE(0n, AT.extension - AT.inUse);
   const edit = new ImageEdit(delta, []);
   edit.parts.push({ at: AT.inUse, bytes });
-  await using undo = new Deferred();
   await edit.apply(
     steps,
     shellQuote([
@@ -73,9 +72,8 @@ export async function dropExtension(steps: Steps, delta: Delta): Promise<void> {
       "count=8",
       "conv=notrunc",
     ]),
-    undo,
+    new TakeBack(),
   );
-  undo.cancel();
   // What was the map is now space that nothing uses.
   await closeImage(steps, delta);
 }

@@ -13,6 +13,7 @@ import { type Disk, readDisk, readTables, requirePartition } from "./disk.ts";
 import { ImageEdit } from "./edit.ts";
 import { resizeTables, TAIL_SECTORS } from "./gpt.ts";
 import { SECTOR } from "./header.ts";
+import type { TakeBack } from "./takeback.ts";
 import { formatXml } from "./xml.ts";
 
 /** Makes a disk larger that nobody has open, where it is; `undo` takes it back. */
@@ -21,7 +22,7 @@ export async function growDisk(
   directory: string,
   kind: Kind,
   sizeBytes: number,
-  undo: Deferred,
+  undo: TakeBack,
 ): Promise<void> {
   const disk = readDisk(directory);
   const sectors = sectorsFor(disk, kind, sizeBytes);
