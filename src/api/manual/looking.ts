@@ -188,7 +188,7 @@ export const CHECK: Use = {
       "leaked-clusters         a note: a qcow2 or ploop image takes space that nothing uses (repaired)",
       "not-closed              a note: a ploop image was not closed after its last use (repaired)",
       "short-image             a ploop image lacks a part of its last block (repaired, with zeros)",
-      "changed-blocks          a ploop image has a map of changed blocks, and is not used with it (repaired: taken away)",
+      "changed-blocks          a ploop image has a map of changed blocks: not used (repaired, without the map)",
       "descriptor              DiskDescriptor.xml and its ploop image have two sizes (repaired)",
       "unnamed-image           a note: an image of ploop that DiskDescriptor.xml does not name",
       "long-chain              a qcow2 volume lies over more images than the config allows (repaired)",
