@@ -188,8 +188,8 @@ export function commandDaemon(
   commands: readonly QmpCommand[],
 ): Promise<void> {
   const socket = `${directory}/${MONITOR_NAME}`;
-  const lines = commands.map((command) => JSON.stringify(command)).join("\n");
-  const text = `printf '%s\\n' ${shellQuote([lines])} | socat - UNIX-CONNECT:${socket}`;
+  const lines = commands.map((command) => JSON.stringify(command));
+  const text = `printf '%s\\n' ${shellQuote(lines)} | socat - UNIX-CONNECT:${socket}`;
   return steps.take<void>(
     { text, kind: "call" },
     async () => void (await askDaemon(directory, commands)),

@@ -53,7 +53,7 @@ const MAGIC: readonly (readonly [string, number, string])[] = [
   ["btrfs", 65536 + 64, Buffer.from("_BHRfS_M").toString("hex")],
 ];
 
-/** The filesystem in the partition of a disk that no tool can open, by its magic number; undefined where none is found. */
+/** The filesystem in the partition of a disk by its magic number, as the files tell it; undefined where none is found. */
 export function guessFilesystem(disk: Disk): string | undefined {
   const start = requirePartition(disk).start * SECTOR;
   const isThere = (at: number, magic: string) =>

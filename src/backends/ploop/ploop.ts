@@ -32,7 +32,7 @@ const SIZE_MAX_BYTES = 16 * 1024 ** 4 - 1024 ** 3;
 export function openPloop(context: BackendContext): Backend {
   const location = openLocation(context.location, context);
   const images = ploopImages(context.steps, location);
-  const form = ploopForm(location, (steps, path) => findKind(steps, images, path));
+  const form = ploopForm(location, (_steps, path) => findKind(path));
   const store: ImageStore = { ...context, location, form, images };
   return {
     ...locationMembers(store),
@@ -78,8 +78,9 @@ async function createDisk(
 
 /** The filesystem in the partition of a disk; undefined where there is none, or several. */
 async function findFilesystem(steps: Steps, images: Images, disk: Disk): Promise<string | undefined> {
-  // QEMU would not open it.
-  if (disk.deltas.some(({ header }) => header.extensionSectors !== 0)) return guessFilesystem(disk);
+  // QEMU would not open it; and a plan starts nothing.
+  const isShut = disk.deltas.some(({ header }) => header.extensionSectors !== 0);
+  if (isShut || steps.planning) return guessFilesystem(disk);
   return images.whileOpen(disk.directory, crypto.randomUUID(), true, async (rawPath) => {
     try {
       return (await probeFilesystem(steps, rawPath))?.type;
@@ -90,18 +91,15 @@ async function findFilesystem(steps: Steps, images: Images, disk: Disk): Promise
   });
 }
 
-async function findKind(steps: Steps, images: Images, path: string): Promise<Kind | undefined> {
+/** By a look at the files, which changes nothing and which nobody can hinder. */
+async function findKind(path: string): Promise<Kind | undefined> {
   try {
     if (!findDescriptor(path)) return undefined;
     const disk = readDisk(path);
-    if (!findPartition(readTables(disk), disk.sizeSectors)) return "disk";
-    const found = await findFilesystem(steps, images, disk);
-    return found !== undefined && isFilesystemName(found) ? "fs" : "disk";
+    const partition = findPartition(readTables(disk), disk.sizeSectors);
+    return partition && guessFilesystem(disk) !== undefined ? "fs" : "disk";
   } catch (thrown) {
-    if (!(thrown instanceof MosaicError)) throw thrown;
-    if (["UNSUPPORTED", "DAMAGED"].includes(thrown.code)) return undefined;
-    // Somebody has it mounted or open, as what it is.
-    if (thrown.code === "BUSY") return "fs";
+    if (thrown instanceof MosaicError && ["UNSUPPORTED", "DAMAGED"].includes(thrown.code)) return undefined;
     throw thrown;
   }
 }
