@@ -171,12 +171,16 @@ export async function removeDaemon(directory: string): Promise<void> {
 async function endProcess(pid: number, directory: string): Promise<void> {
   const start = readStartTime(pid);
   if (start === undefined) return;
+  if (isStopped(pid)) {
+    const message = `the storage daemon, process ${pid}, is stopped, and cannot end: kill -CONT ${pid}`;
+    throw new MosaicError("BUSY", message, { pid, directory });
+  }
   process.kill(pid, "SIGTERM");
   const deadline = performance.now() + END_DEADLINE_MS;
   // Its arguments go before it has closed the image.
   while (readStartTime(pid) === start) {
     if (performance.now() > deadline) {
-      const message = `the storage daemon, process ${pid}, does not end: it may be stopped, or wait for a disk`;
+      const message = `the storage daemon, process ${pid}, does not end: it may wait for a disk`;
       throw new MosaicError("BUSY", message, { pid, directory });
     }
     await Bun.sleep(5);
