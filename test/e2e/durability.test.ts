@@ -103,9 +103,13 @@ function makeForeign(row: BedRow, location: string): void {
   const path = join(location, "old");
   if (row.backend === "plain") mkdirSync(path);
   if (row.backend === "btrfs") run("btrfs", "-q", "subvolume", "create", path);
-  if (row.backend !== "loop") return;
+  if (!needsSize(row)) return;
   run("truncate", "-s", "16M", path);
   run("mkfs.ext4", "-q", path);
+  if (row.backend !== "qcow2") return;
+  run("mv", path, `${path}.raw`);
+  run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", `${path}.raw`, path);
+  run("rm", `${path}.raw`);
 }
 
 /** Mounts the copy of the disk as after a power loss; its filesystem replays its log, and the volumes are used. */
@@ -119,6 +123,7 @@ function lookInto(row: BedRow, directory: string, moment: Moment): void {
     expect(volumes.map(({ name }) => name).sort()).toEqual([...moment.names]);
     for (const { name, storedName } of volumes) {
       if (row.backend === "loop") run("e2fsck", "-f", "-n", join(copy, storedName));
+      if (row.backend === "qcow2") run("qemu-img", "check", "-q", "-f", "qcow2", join(copy, storedName));
       succeed(config, "mount", name, mountPoint);
       writeFileSync(join(mountPoint, "data"), "text");
       succeed(config, "umount", name, mountPoint);
