@@ -31,7 +31,7 @@ export interface ImageInfo {
   readonly format: string;
   /** The paths of the files that it is made of, its own first, then those below it. */
   readonly chain: readonly string[];
-  /** What QEMU takes for --blockdev, with the whole chain; add a node-name. Not while moctl has the volume attached or mounted. */
+  /** What QEMU takes for --blockdev, with the whole chain; add a node-name. Of a chain of ploop, whose driver takes no `backing` there, only as the name of an image, after json:. Not while moctl has the volume attached or mounted. */
   readonly blockdev: Readonly<Record<string, unknown>>;
 }
 

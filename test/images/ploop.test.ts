@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { readDisk } from "../../src/backends/ploop/disk.ts";
+import { readDisk, readTables, requirePartition } from "../../src/backends/ploop/disk.ts";
+import { findPartition } from "../../src/backends/ploop/gpt.ts";
 import { inspectTable } from "../../src/backends/ploop/table.ts";
 import { type Mosaic, openMosaic } from "../../src/index.ts";
 import { type Bed, daemonsBelow, describeOnBed, run } from "../support/beds.ts";
@@ -134,6 +135,51 @@ describeOnBed({ name: "ploop on xfs", backend: "ploop", filesystem: "xfs" }, (be
     expect(readFileSync(join(mountPoint, "more"), "utf8")).toBe("more");
     await mosaic.unmountVolume("copy", mountPoint);
     await expectSound(bed, mosaic, "copy");
+  });
+
+  test("a filesystem becomes smaller, with its disk, its tables and its descriptor", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    const mountPoint = bed.makeMountPoint();
+    await mosaic.createVolume("web", { kind: "fs", sizeBytes: 64 * MIB });
+    await mosaic.mountVolume("web", mountPoint);
+    writeFileSync(join(mountPoint, "data"), "x".repeat(8 * MIB), { flush: true });
+    await mosaic.unmountVolume("web", mountPoint);
+    await mosaic.resizeVolume("web", 32 * MIB, { shrink: true });
+    const disk = readDisk(join(bed.location, "web"));
+    expect([disk.sizeSectors, disk.descriptor.sizeSectors]).toEqual([34 * 2048, 34 * 2048]);
+    expect(requirePartition(disk)).toEqual({ start: 2048, sectors: 32 * 2048 });
+    // The copy of the table at the end is that of the one at the start.
+    const { head, tail } = readTables(disk);
+    expect(findPartition({ head: Buffer.alloc(head.length), tail }, disk.sizeSectors)).toEqual(
+      requirePartition(disk),
+    );
+    await mosaic.mountVolume("web", mountPoint);
+    expect(readFileSync(join(mountPoint, "data"), "utf8")).toBe("x".repeat(8 * MIB));
+    await mosaic.unmountVolume("web", mountPoint);
+    await expectSound(bed, mosaic, "web");
+    expect(readdirSync(join(bed.location, "web")).sort()).toEqual(["DiskDescriptor.xml", "root.hds"]);
+  });
+
+  test.each([
+    [
+      "a larger image than the descriptor says",
+      (path: string) => edit(path, "DiskDescriptor.xml", "131072", "65536"),
+      "descriptor",
+    ],
+    [
+      "an image that is not named",
+      (path: string) => run("cp", join(path, "root.hds"), join(path, "root.hds.{x}")),
+      "unnamed-image",
+    ],
+  ] as const)("check tells of %s", async (_what, change, code) => {
+    await using mosaic = await openMosaic(bed.config);
+    const path = unpackDisk("empty", bed.location);
+    await mosaic.adoptVolume("empty", "disk");
+    change(path);
+    expect((await mosaic.check({ repair: true })).findings).toMatchObject([{ code, subject: "empty" }]);
+    const { findings } = await mosaic.check();
+    expect(findings.map((finding) => finding.code)).toEqual(code === "descriptor" ? [] : [code]);
+    expect(readDisk(path).descriptor.sizeSectors).toBe(131072);
   });
 
   test("a disk is made as ploop makes one", async () => {
@@ -428,6 +474,10 @@ async function sumContent(mosaic: Mosaic, name: string): Promise<string> {
   const sum = run("sha256sum", device).split(" ")[0] ?? "";
   await mosaic.detachVolume(name);
   return sum;
+}
+
+function edit(path: string, file: string, from: string, to: string): void {
+  writeFileSync(join(path, file), readFileSync(join(path, file), "utf8").replaceAll(from, to));
 }
 
 /** The checksum of the first megabytes. */
