@@ -57,7 +57,11 @@ export function openPloop(context: BackendContext): Backend {
     stat: (address) => statImage(store, address),
     check: () => checkPloop(store),
     block: blockAccess(store),
-    resize: (address, sizeBytes, options) => resizeImage(store, address, sizeBytes, options),
+    async resize(address, sizeBytes, options) {
+      // A daemon that a killed run left may have the disk open.
+      await form.sweep?.(context.steps);
+      return resizeImage(store, address, sizeBytes, options);
+    },
     ...(canShareBlocks(location.fd, location.filesystemMagic) && {
       clone: (origin, makeRecord) => cloneDisk(store, origin, makeRecord),
     }),
