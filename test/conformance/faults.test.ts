@@ -143,8 +143,12 @@ const OWN_OF_QCOW2 = [
   "clone",
   "clone of a mounted volume",
   "drop",
+  "attach",
+  "detach",
   "mount",
   "umount",
+  "adopt",
+  "resize: grow of a mounted volume",
   "resize: shrink",
 ];
 const OWN_OF_DMTHIN = ["create disk", "clone of a mounted volume", "drop", "attach", "resize: shrink"];
