@@ -16,6 +16,7 @@ import {
   isShown,
   isShownHere,
   isStopped,
+  type LayeredNode,
   startDaemon,
 } from "../system/storagedaemon.ts";
 import type { RawFile } from "./images.ts";
@@ -40,7 +41,7 @@ export function listExports(identity: string): string[] {
 export async function openExport(
   steps: Steps,
   directory: string,
-  makeNode: () => BlockNode,
+  makeNode: () => BlockNode | LayeredNode,
   readOnly: boolean,
 ): Promise<RawFile> {
   const path = exportPathOf(directory);
@@ -139,7 +140,7 @@ export function deadError(directory: string): MosaicError {
   return new MosaicError("DAMAGED", message, { directory, reason: "dead-daemon" });
 }
 
-async function restartDaemon(steps: Steps, directory: string, node: BlockNode): Promise<void> {
+async function restartDaemon(steps: Steps, directory: string, node: BlockNode | LayeredNode): Promise<void> {
   await endUnused(steps, directory);
   await startDaemon(steps, directory, node);
 }

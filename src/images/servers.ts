@@ -7,7 +7,7 @@ import { closeFd } from "../system/files.ts";
 import type { Holder } from "../system/holders.ts";
 import { endServer, findServer, type Server, serverUriOf, startServer } from "../system/nbdserver.ts";
 import type { Steps } from "../system/steps.ts";
-import type { BlockNode } from "../system/storagedaemon.ts";
+import type { BlockNode, LayeredNode } from "../system/storagedaemon.ts";
 import { endUnused, exportDirectoryOf, listExports, lockExport } from "./exports.ts";
 
 // An image at a socket in place of a block device, for hypervisors. Meanwhile nothing else of moctl writes to it.
@@ -27,12 +27,12 @@ export function listServers(identity: string): Map<string, string> {
 export async function openServer(
   steps: Steps,
   directory: string,
-  makeNode: () => BlockNode,
+  makeNode: () => Promise<BlockNode | LayeredNode>,
 ): Promise<string> {
   const lockFd = steps.planning ? undefined : await lockExport(directory);
   try {
     if (lockFd !== undefined) await endUnused(steps, directory);
-    await startServer(steps, directory, makeNode());
+    await startServer(steps, directory, await makeNode());
     return serverUriOf(directory);
   } finally {
     if (lockFd !== undefined) closeFd(lockFd);

@@ -13,6 +13,7 @@ import {
   checksum,
   expectFilled,
   expectSize,
+  growImageOnly,
   type Inside,
   MIB,
   makeVolume,
@@ -60,6 +61,24 @@ for (const row of BEDS.loop) {
     }
     test("btrfs below what the kernel can resize it to is refused", () => refuseSmallBtrfs(bed));
     test("sizes that are none, and volumes that are none, are refused", () => refuseSizes(bed));
+  });
+}
+
+// What is shown by a daemon grows through it.
+for (const row of [BEDS.qcow2[0], BEDS.ploop[0]]) {
+  describeOnBed(row, (bed) => {
+    const holders = new Holders();
+    afterEach(async () => {
+      await holders.release();
+      clearBed(bed);
+    });
+    test("xfs grows while it is mounted", () => growMounted(bed, "xfs"));
+    test("xfs grows while it is mounted in another mount namespace only", () =>
+      growElsewhere(bed, "xfs", holders));
+    // Of ploop it is in test/images/ploop.test.ts: the size of its image is in several places, and in whole blocks.
+    if (row.backend === "ploop") return;
+    test("xfs that was cut off in its growth is found by check and mended", () => mendCutOff(bed, "xfs"));
+    test("a disk grows while a process has its device open", () => growDisk(bed, holders));
   });
 }
 
@@ -162,20 +181,19 @@ async function mendCutOff(bed: Bed, inside: Inside): Promise<void> {
   await using mosaic = await openWith(bed, inside);
   const start = START[inside];
   const sum = await makeVolume(bed, mosaic, start);
-  const image = join(bed.location, "web");
   const finding = (from: number, to: number) => ({
     code: "size-differs",
     severity: "problem" as const,
     subject: "web",
     message: `its record says ${from} bytes, its image has ${to}: a resize was cut off`,
   });
-  run("truncate", "-s", String(2 * start), image);
+  growImageOnly(bed, 2 * start);
   await expectRepair(bed, finding(start, 2 * start));
   await expectSize(bed, mosaic, inside, 2 * start, sum);
   if (inside === "ext4" && !canGrowMountedExt4()) return;
   const mountPoint = bed.makeMountPoint();
   await mosaic.mountVolume("web", mountPoint);
-  run("truncate", "-s", String(3 * start), image);
+  growImageOnly(bed, 3 * start);
   await expectRepair(bed, finding(2 * start, 3 * start));
   expect(measure(mountPoint)).toBeGreaterThan(2 * start);
   await unmount(bed, mosaic, mountPoint);
@@ -190,7 +208,7 @@ async function growDisk(bed: Bed, holders: Holders): Promise<void> {
   for (const sizeBytes of [MIB, 3 * MIB, 3 * MIB]) {
     expect((await mosaic.resizeVolume("web", sizeBytes)).sizeBytes).toBe(sizeBytes);
     expect(Number(run("blockdev", "--getsize64", device))).toBe(sizeBytes);
-    expect(statSync(join(bed.location, "web")).size).toBe(sizeBytes);
+    expect((await mosaic.statVolume("web")).virtualBytes).toBe(sizeBytes);
   }
   await holders.release();
   await mosaic.detachVolume("web");

@@ -2,10 +2,11 @@ import { expect } from "bun:test";
 import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Mosaic, openMosaic, type VolumeRecord } from "../../src/index.ts";
-import { type Bed, run } from "./beds.ts";
+import { type Bed, daemonsBelow, run } from "./beds.ts";
 import { takeState } from "./checking.ts";
 import { listBedDevices } from "./devices.ts";
 import { until } from "./expect.ts";
+import { rawImageOf } from "./rawimage.ts";
 
 // Volumes that are resized: made with data in them, and looked at by the filesystems' own tools.
 
@@ -91,7 +92,7 @@ export async function expectSize(
   sum: string,
 ): Promise<VolumeRecord> {
   await waitForDevices(bed);
-  const image = join(bed.location, "web");
+  const image = rawImageOf(bed, "web");
   const record = await mosaic.getVolume("web");
   expect([record.sizeBytes, statSync(image).size]).toEqual([sizeBytes, sizeBytes]);
   expectFilled(inside, readInsideBytes(inside, image), sizeBytes);
@@ -101,6 +102,15 @@ export async function expectSize(
   expect(checksum(join(mountPoint, "data"))).toBe(sum);
   await unmount(bed, mosaic, mountPoint);
   return record;
+}
+
+/** Makes the image of a volume larger and nothing else, as a growth does that is killed after its first step. */
+export function growImageOnly(bed: Bed, sizeBytes: number): void {
+  const image = join(bed.location, "web");
+  const shown = daemonsBelow(bed.location)[0]?.path;
+  if (bed.row.backend === "qcow2" && shown === undefined)
+    run("qemu-img", "resize", "-q", "-f", "qcow2", image, String(sizeBytes));
+  else run("truncate", "-s", String(sizeBytes), shown ?? image);
 }
 
 /** A filesystem fills its volume; ext4 and XFS leave a rest that is too small for a group of blocks. */
