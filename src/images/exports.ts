@@ -17,6 +17,7 @@ import {
   isShownHere,
   isStopped,
   type LayeredNode,
+  removeDaemon,
   startDaemon,
 } from "../system/storagedaemon.ts";
 import type { RawFile } from "./images.ts";
@@ -52,7 +53,8 @@ export async function openExport(
   requireNotStopped(directory);
   const lockFd = await lockExport(directory);
   try {
-    if (!findLoopDevice(toExportKey(path))) await restartDaemon(steps, directory, makeNode());
+    if (!findLoopDevice(toExportKey(path)))
+      await startAnew(steps, directory, () => startDaemon(steps, directory, makeNode()));
     requireAlive(directory);
     const fd = calling("open", path, () => openSync(path, readOnly ? constants.O_RDONLY : constants.O_RDWR));
     const close = () => {
@@ -140,13 +142,19 @@ export function deadError(directory: string): MosaicError {
   return new MosaicError("DAMAGED", message, { directory, reason: "dead-daemon" });
 }
 
-async function restartDaemon(steps: Steps, directory: string, node: BlockNode | LayeredNode): Promise<void> {
+/** Starts a daemon in place of one that only waits to be ended; a start that fails leaves nothing behind. */
+export async function startAnew(steps: Steps, directory: string, start: () => Promise<void>): Promise<void> {
   await endUnused(steps, directory);
-  await startDaemon(steps, directory, node);
+  try {
+    await start();
+  } catch (thrown) {
+    await removeDaemon(directory);
+    throw thrown;
+  }
 }
 
-/** Ends the daemon of an export that only waits to be ended: nobody knows how it was started. */
-export async function endUnused(steps: Steps, directory: string): Promise<void> {
+/** Of one that only waits nobody knows how it was started. */
+async function endUnused(steps: Steps, directory: string): Promise<void> {
   if (findDaemon(directory) === undefined && !isShown(directory) && !hasServed(directory)) return;
   await endDaemon(steps, directory);
   makeRunDirectory(directory);

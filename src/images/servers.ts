@@ -5,10 +5,19 @@ import type { Store } from "../location/store.ts";
 import type { LockedVolume } from "../location/volumes.ts";
 import { closeFd } from "../system/files.ts";
 import type { Holder } from "../system/holders.ts";
-import { endServer, findServer, type Server, serverUriOf, startServer } from "../system/nbdserver.ts";
+import { listProcesses } from "../system/mounts.ts";
+import {
+  endServer,
+  findServer,
+  hasServed,
+  readServer,
+  type Server,
+  serverUriOf,
+  startServer,
+} from "../system/nbdserver.ts";
 import type { Steps } from "../system/steps.ts";
 import type { BlockNode, LayeredNode } from "../system/storagedaemon.ts";
-import { endUnused, exportDirectoryOf, listExports, lockExport } from "./exports.ts";
+import { exportDirectoryOf, listExports, lockExport, startAnew } from "./exports.ts";
 
 // An image at a socket in place of a block device, for hypervisors. Meanwhile nothing else of moctl writes to it.
 
@@ -19,8 +28,11 @@ export function exportOf({ location }: Pick<Store, "location">, id: string): str
 
 /** The URIs of the servers of all volumes of a storage, by the ids of the volumes. */
 export function listServers(identity: string): Map<string, string> {
-  const served = listExports(identity).filter((directory) => findServer(directory) !== undefined);
-  return new Map(served.map((directory) => [basename(directory), serverUriOf(directory)]));
+  const served = listExports(identity).filter(hasServed);
+  if (served.length === 0) return new Map();
+  const running = new Set(listProcesses().map((pid) => readServer(pid)?.uri));
+  const found = served.map((directory) => [basename(directory), serverUriOf(directory)] as const);
+  return new Map(found.filter(([, uri]) => running.has(uri)));
 }
 
 /** Shows an image, which nothing uses, at a socket until that is ended; gives the URI. Throws BUSY. */
@@ -29,10 +41,11 @@ export async function openServer(
   directory: string,
   makeNode: () => Promise<BlockNode | LayeredNode>,
 ): Promise<string> {
+  const start = async () => startServer(steps, directory, await makeNode());
   const lockFd = steps.planning ? undefined : await lockExport(directory);
   try {
-    if (lockFd !== undefined) await endUnused(steps, directory);
-    await startServer(steps, directory, await makeNode());
+    if (lockFd === undefined) await start();
+    else await startAnew(steps, directory, start);
     return serverUriOf(directory);
   } finally {
     if (lockFd !== undefined) closeFd(lockFd);

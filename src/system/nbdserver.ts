@@ -56,15 +56,10 @@ export async function startServer(
     return;
   }
   await runDaemon(steps, directory, node.layers, args);
-  try {
-    await commandDaemon(steps, directory, [
-      ...layNodes(node),
-      { execute: "block-export-add", arguments: shown },
-    ]);
-  } catch (thrown) {
-    await endServer(steps, directory);
-    throw thrown;
-  }
+  await commandDaemon(steps, directory, [
+    ...layNodes(node),
+    { execute: "block-export-add", arguments: shown },
+  ]);
 }
 
 /** The server of a directory; undefined when none runs. */

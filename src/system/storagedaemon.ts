@@ -73,16 +73,11 @@ export async function startDaemon(
     return;
   }
   await runDaemon(steps, directory, node.layers, []);
-  try {
-    const exported = describeExport(directory, WINDOW_NODE, node["read-only"]);
-    await commandDaemon(steps, directory, [
-      ...layNodes(node),
-      { execute: "block-export-add", arguments: exported },
-    ]);
-  } catch (thrown) {
-    await endDaemon(steps, directory);
-    throw thrown;
-  }
+  const exported = describeExport(directory, WINDOW_NODE, node["read-only"]);
+  await commandDaemon(steps, directory, [
+    ...layNodes(node),
+    { execute: "block-export-add", arguments: exported },
+  ]);
 }
 
 /** What puts the layers of an image one over another: only what is in no other node can be put over one, so the window comes last. */
@@ -188,8 +183,8 @@ export function commandDaemon(
   commands: readonly QmpCommand[],
 ): Promise<void> {
   const socket = `${directory}/${MONITOR_NAME}`;
-  const lines = commands.map((command) => JSON.stringify(command)).join("\n");
-  const text = `printf '%s\\n' ${shellQuote([lines])} | socat - UNIX-CONNECT:${socket}`;
+  const lines = commands.map((command) => JSON.stringify(command));
+  const text = `printf '%s\\n' ${shellQuote(lines)} | socat - UNIX-CONNECT:${socket}`;
   return steps.take<void>(
     { text, kind: "call" },
     async () => void (await askDaemon(directory, commands)),
@@ -228,12 +223,16 @@ export async function removeDaemon(directory: string): Promise<void> {
 async function endProcess(pid: number, directory: string): Promise<void> {
   const start = readStartTime(pid);
   if (start === undefined) return;
+  if (isStopped(pid)) {
+    const message = `the storage daemon, process ${pid}, is stopped, and cannot end: kill -CONT ${pid}`;
+    throw new MosaicError("BUSY", message, { pid, directory });
+  }
   process.kill(pid, "SIGTERM");
   const deadline = performance.now() + END_DEADLINE_MS;
   // Its arguments go before it has closed the image.
   while (readStartTime(pid) === start) {
     if (performance.now() > deadline) {
-      const message = `the storage daemon, process ${pid}, does not end: it may be stopped, or wait for a disk`;
+      const message = `the storage daemon, process ${pid}, does not end: it may wait for a disk`;
       throw new MosaicError("BUSY", message, { pid, directory });
     }
     await Bun.sleep(5);

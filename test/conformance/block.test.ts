@@ -26,6 +26,7 @@ function expectNoDevices(bed: Bed): void {
     await mosaic.createVolume("web", { kind: "fs" });
     expect(mosaic.info().features).not.toContain("bdev");
     await expectError("UNSUPPORTED", () => mosaic.attachVolume("web"));
+    await expectError("UNSUPPORTED", () => mosaic.attachVolume("web", { export: "nbd" }));
     await expectError("UNSUPPORTED", () => mosaic.detachVolume("web"));
   });
 }
@@ -46,10 +47,23 @@ function expectDevices(bed: Bed): void {
     const again = await mosaic.attachVolume("vm1");
     expect(readFileSync(again).toString("utf8", 0, 11)).toBe("boot sector");
     await mosaic.detachVolume("vm1");
+    const fixed = await mosaic.attachVolume("vm1", { readOnly: true });
+    expect(run("blockdev", "--getro", fixed).trim()).toBe("1");
+    expect(readFileSync(fixed).toString("utf8", 0, 11)).toBe("boot sector");
+    await mosaic.detachVolume("vm1");
     expect((await expectError("NOT_FOUND", () => mosaic.detachVolume("vm1"))).details).toMatchObject({
       reason: "not-attached",
     });
   });
+
+  if (bed.isPool)
+    test("a socket is absent: UNSUPPORTED, and what to do instead", async () => {
+      await using mosaic = await openMosaic(bed.config);
+      await mosaic.createVolume("vm1", { kind: "disk", sizeBytes: SIZE });
+      const error = await expectError("UNSUPPORTED", () => mosaic.attachVolume("vm1", { export: "nbd" }));
+      expect(error.message).toContain("attach it as a device, and give that to qemu or qemu-nbd");
+      expect(listBedDevices(bed)).toEqual([]);
+    });
 
   test("a disk is no filesystem: it is not mounted, and nothing stays attached", async () => {
     await using mosaic = await openMosaic(bed.config);

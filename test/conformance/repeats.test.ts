@@ -98,6 +98,8 @@ for (const row of ALL_BEDS) {
         expect(await repeat(mosaic, "detach", { volume: "web" })).toEqual({ volume: "web" });
         const device = await mosaic.attachVolume("web");
         expect(await repeat(mosaic, "attach", { volume: "web" })).toEqual({ volume: "web", device });
+        expect(await repeat(mosaic, "attach", { volume: "web", readOnly: true })).toBeUndefined();
+        expect(await repeat(mosaic, "attach", { volume: "web", export: "nbd" })).toBeUndefined();
         await mosaic.detachVolume("web");
         await mosaic.mountVolume("web", mountPoint, { readOnly: true });
         expect(await repeat(mosaic, "attach", { volume: "web" })).toBeUndefined();

@@ -9,6 +9,7 @@ import {
   removeTestDirectory,
   run,
 } from "../support/beds.ts";
+import { makeRawDisk } from "../support/ploopdisk.ts";
 import { succeed, succeedJson } from "./moctl.ts";
 
 // Power loss right after an answer: a copy of the disk below the location, taken at that moment, has what was answered.
@@ -103,9 +104,14 @@ function makeForeign(row: BedRow, location: string): void {
   const path = join(location, "old");
   if (row.backend === "plain") mkdirSync(path);
   if (row.backend === "btrfs") run("btrfs", "-q", "subvolume", "create", path);
-  if (row.backend !== "loop") return;
+  if (!needsSize(row)) return;
   run("truncate", "-s", "16M", path);
   run("mkfs.ext4", "-q", path);
+  if (row.backend !== "qcow2" && row.backend !== "ploop") return;
+  run("mv", path, `${path}.raw`);
+  if (row.backend === "ploop") makeRawDisk(path, `${path}.raw`);
+  else run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", `${path}.raw`, path);
+  run("rm", `${path}.raw`);
 }
 
 /** Mounts the copy of the disk as after a power loss; its filesystem replays its log, and the volumes are used. */
@@ -119,6 +125,7 @@ function lookInto(row: BedRow, directory: string, moment: Moment): void {
     expect(volumes.map(({ name }) => name).sort()).toEqual([...moment.names]);
     for (const { name, storedName } of volumes) {
       if (row.backend === "loop") run("e2fsck", "-f", "-n", join(copy, storedName));
+      if (row.backend === "qcow2") run("qemu-img", "check", "-q", "-f", "qcow2", join(copy, storedName));
       succeed(config, "mount", name, mountPoint);
       writeFileSync(join(mountPoint, "data"), "text");
       succeed(config, "umount", name, mountPoint);

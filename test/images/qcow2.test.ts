@@ -286,6 +286,24 @@ describeOnBed({ name: "qcow2 on ext4", backend: "qcow2", filesystem: "ext4" }, (
     expect(await readFrom(mosaic, bed, "web")).toBe("one");
   });
 
+  test("a foreign image that another program has open is told, and nothing is left of the look", async () => {
+    await using mosaic = await openMosaic(bed.config);
+    const path = join(bed.location, "foreign");
+    run("qemu-img", "create", "-q", "-f", "qcow2", path, "32M");
+    const other = Bun.spawn(["qemu-io", "-f", "qcow2", path], { stdin: "pipe", stdout: "ignore" });
+    try {
+      await until("it to be open", () => run("ls", "-l", `/proc/${other.pid}/fd`).includes(path));
+      for (let look = 0; look < 2; look++)
+        expect((await mosaic.check()).findings).toMatchObject([{ code: "foreign", subject: "foreign" }]);
+      await expectError("BUSY", () => mosaic.adoptVolume("foreign", "fs"));
+    } finally {
+      other.kill();
+      await other.exited;
+    }
+    await mosaic.adoptVolume("foreign", "disk");
+    expect((await mosaic.check()).findings).toEqual([]);
+  });
+
   test("what info says opens the image as it is, with all that lies below", async () => {
     await using mosaic = await openMosaic(bed.config);
     await mosaic.createVolume("old", { kind: "disk", sizeBytes: SIZE });

@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { isFilesystemName, makeDistinct } from "../../filesystems/registry.ts";
 import { exportDirectoryOf } from "../../images/exports.ts";
 import { settleDevice } from "../../images/holders.ts";
@@ -22,8 +23,9 @@ import type { Holder } from "../../system/holders.ts";
 import { findServer } from "../../system/nbdserver.ts";
 import { findDaemon } from "../../system/storagedaemon.ts";
 import { DESCRIPTOR_NAME, readDescriptor } from "./descriptor.ts";
-import { readDisk } from "./disk.ts";
+import { readDisk, windowOf } from "./disk.ts";
 import { makeReady } from "./ready.ts";
+import { whileShown } from "./staged.ts";
 import { findDiskUsers } from "./users.ts";
 import { formatXml } from "./xml.ts";
 
@@ -44,7 +46,9 @@ export async function cloneDisk(
     if (!steps.planning) await makeReady(steps, readDisk(operation.volumePath), false);
     const { filesystem, id } = record;
     if (filesystem === null || !isFilesystemName(filesystem)) return;
-    await images.whileOpen(operation.volumePath, id, false, (rawPath) =>
+    const disk = readDisk(volume.path);
+    const planned = { files: disk.deltas.map((delta) => basename(delta.path)), window: windowOf(disk, "fs") };
+    await whileShown(steps, store.location, { path: operation.volumePath, id, planned }, false, (rawPath) =>
       makeDistinct(steps, filesystem, rawPath, operation.fd),
     );
   };

@@ -53,10 +53,11 @@ const MAGIC: readonly (readonly [string, number, string])[] = [
   ["btrfs", 65536 + 64, Buffer.from("_BHRfS_M").toString("hex")],
 ];
 
-/** The filesystem in the partition of a disk that no tool can open, by its magic number; undefined where none is found. */
+/** The filesystem in the partition of a disk by its magic number, as the files tell it, without a daemon; undefined where there is none, or several. */
 export function guessFilesystem(disk: Disk): string | undefined {
   const start = requirePartition(disk).start * SECTOR;
   const isThere = (at: number, magic: string) =>
     readContent(disk.deltas, start + at, magic.length / 2).toString("hex") === magic;
-  return MAGIC.find(([, at, magic]) => isThere(at, magic))?.[0];
+  const found = MAGIC.filter(([, at, magic]) => isThere(at, magic));
+  return found.length === 1 ? found[0]?.[0] : undefined;
 }

@@ -1,9 +1,7 @@
 import { fstatSync } from "node:fs";
 import { closeExport, exportDirectoryOf, openExport, sweepExports } from "../../images/exports.ts";
-import { settleExport } from "../../images/holders.ts";
 import type { Images, OpenImage } from "../../images/images.ts";
 import { requireUnheld } from "../../location/changes.ts";
-import { Deferred } from "../../location/deferred.ts";
 import { identityOf, type Location } from "../../location/location.ts";
 import type { VolumeRecord } from "../../location/record.ts";
 import { calling } from "../../system/errno.ts";
@@ -15,9 +13,10 @@ import { exportPathOf } from "../../system/storagedaemon.ts";
 import { copyDisk } from "./copy.ts";
 import { readDisk, windowOf } from "./disk.ts";
 import { growInUse } from "./growinuse.ts";
-import { describeLayers, describeNested, describeStaged } from "./nodes.ts";
+import { describeLayers, describeNested } from "./nodes.ts";
 import { makeReady } from "./ready.ts";
 import { cutDisk, growDisk } from "./size.ts";
+import { whileShown } from "./staged.ts";
 import { TakeBack } from "./takeback.ts";
 import { findDiskUsers } from "./users.ts";
 
@@ -75,15 +74,7 @@ export function ploopImages(steps: Steps, location: Location): Images {
       },
       cut: (path, sizeBytes, lockFd) => cutDisk(steps, path, sizeBytes, lockFd),
     },
-    async whileOpen(path, id, readOnly, action) {
-      if (!steps.planning) await makeReady(steps, readDisk(path), readOnly);
-      const makeNode = () => describeStaged(steps, path, readOnly);
-      const raw = await openExport(steps, directoryOf(id), makeNode, readOnly);
-      await using closing = new Deferred();
-      closing.defer(() => settleExport(steps, directoryOf(id)));
-      closing.defer(async () => raw.close());
-      return await action(raw.path);
-    },
+    whileOpen: (path, id, readOnly, action) => whileShown(steps, location, { path, id }, readOnly, action),
   };
 }
 

@@ -2,7 +2,7 @@ import { MosaicError, quote } from "../../base/errors.ts";
 import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
 import { blockAccess } from "../../images/devices.ts";
 import { surveyImages } from "../../images/holders.ts";
-import type { ImageStore, Images } from "../../images/images.ts";
+import type { ImageStore } from "../../images/images.ts";
 import { resizeImage } from "../../images/resize.ts";
 import { statImage } from "../../images/stat.ts";
 import { adoptVolume, publishVolume } from "../../location/changes.ts";
@@ -10,19 +10,19 @@ import { locationMembers } from "../../location/core.ts";
 import { openLocation } from "../../location/location.ts";
 import type { Operation } from "../../location/operation.ts";
 import type { Kind, VolumeRecord } from "../../location/record.ts";
-import { probeFilesystem } from "../../system/blkid.ts";
 import { syncPath } from "../../system/files.ts";
 import { canShareBlocks } from "../../system/reflink.ts";
-import type { Steps } from "../../system/steps.ts";
 import type { Backend, BackendContext } from "../backend.ts";
 import { checkPloop } from "./check.ts";
 import { cloneDisk } from "./clone.ts";
 import { DESCRIPTOR_NAME, findDescriptor, IMAGE_NAME } from "./descriptor.ts";
 import { type Disk, guessFilesystem, readDisk, readTables, windowOf } from "./disk.ts";
 import { ploopForm } from "./form.ts";
-import { findPartition } from "./gpt.ts";
+import { findPartition, PARTITION_START } from "./gpt.ts";
+import { SECTOR } from "./header.ts";
 import { ploopImages } from "./images.ts";
 import { makeDisk } from "./make.ts";
+import { whileShown } from "./staged.ts";
 
 const SIZE_STEP_BYTES = 1024 ** 2;
 /** What a table of 64 MiB reaches with blocks of 1 MiB. */
@@ -32,7 +32,7 @@ const SIZE_MAX_BYTES = 16 * 1024 ** 4 - 1024 ** 3;
 export function openPloop(context: BackendContext): Backend {
   const location = openLocation(context.location, context);
   const images = ploopImages(context.steps, location);
-  const form = ploopForm(location, (steps, path) => findKind(steps, images, path));
+  const form = ploopForm(location, (_steps, path) => findKind(path));
   const store: ImageStore = { ...context, location, form, images };
   return {
     ...locationMembers(store),
@@ -52,7 +52,7 @@ export function openPloop(context: BackendContext): Backend {
         (operation) => createDisk(store, record, operation),
         ({ volumePath }) => syncPath(context.steps, `${volumePath}/${IMAGE_NAME}`),
       ),
-    adopt: (record) => adoptVolume(store, record, (path) => examineDisk(store, record, path)),
+    adopt: (record) => adoptVolume(store, record, (path) => examineDisk(record, path)),
     survey: () => surveyImages(store),
     stat: (address) => statImage(store, address),
     check: () => checkPloop(store),
@@ -65,56 +65,37 @@ export function openPloop(context: BackendContext): Backend {
 }
 
 async function createDisk(
-  { steps, images }: ImageStore,
+  { steps, location }: ImageStore,
   { id, kind, filesystem, sizeBytes }: VolumeRecord,
   { volumePath, fd }: Operation,
 ): Promise<void> {
-  await makeDisk(steps, volumePath, kind, sizeBytes ?? 0);
+  const size = sizeBytes ?? 0;
+  await makeDisk(steps, volumePath, kind, size);
   if (filesystem === null || !isFilesystemName(filesystem)) return;
-  await images.whileOpen(volumePath, id, false, (rawPath) =>
+  const planned = { files: [IMAGE_NAME], window: { offset: PARTITION_START * SECTOR, size } };
+  await whileShown(steps, location, { path: volumePath, id, planned }, false, (rawPath) =>
     filesystemOf(filesystem).make(steps, rawPath, fd),
   );
 }
 
-/** The filesystem in the partition of a disk; undefined where there is none, or several. */
-async function findFilesystem(steps: Steps, images: Images, disk: Disk): Promise<string | undefined> {
-  // QEMU would not open it.
-  if (disk.deltas.some(({ header }) => header.extensionSectors !== 0)) return guessFilesystem(disk);
-  return images.whileOpen(disk.directory, crypto.randomUUID(), true, async (rawPath) => {
-    try {
-      return (await probeFilesystem(steps, rawPath))?.type;
-    } catch (thrown) {
-      if (thrown instanceof MosaicError && thrown.code === "TOOL_FAILED") return undefined;
-      throw thrown;
-    }
-  });
-}
-
-async function findKind(steps: Steps, images: Images, path: string): Promise<Kind | undefined> {
+/** By a look at the files, which changes nothing and which nobody can hinder. */
+async function findKind(path: string): Promise<Kind | undefined> {
   try {
     if (!findDescriptor(path)) return undefined;
     const disk = readDisk(path);
-    if (!findPartition(readTables(disk), disk.sizeSectors)) return "disk";
-    const found = await findFilesystem(steps, images, disk);
-    return found !== undefined && isFilesystemName(found) ? "fs" : "disk";
+    const partition = findPartition(readTables(disk), disk.sizeSectors);
+    return partition && guessFilesystem(disk) !== undefined ? "fs" : "disk";
   } catch (thrown) {
-    if (!(thrown instanceof MosaicError)) throw thrown;
-    if (["UNSUPPORTED", "DAMAGED"].includes(thrown.code)) return undefined;
-    // Somebody has it mounted or open, as what it is.
-    if (thrown.code === "BUSY") return "fs";
+    if (thrown instanceof MosaicError && ["UNSUPPORTED", "DAMAGED"].includes(thrown.code)) return undefined;
     throw thrown;
   }
 }
 
-async function examineDisk(
-  { steps, images }: ImageStore,
-  record: VolumeRecord,
-  path: string,
-): Promise<VolumeRecord> {
+async function examineDisk(record: VolumeRecord, path: string): Promise<VolumeRecord> {
   const disk = requireDisk(path);
   if (record.kind === "disk") return { ...record, sizeBytes: windowOf(disk, "disk").size };
   const partition = findPartition(readTables(disk), disk.sizeSectors);
-  const found = partition && (await findFilesystem(steps, images, disk));
+  const found = partition && guessFilesystem(disk);
   if (found !== undefined && isFilesystemName(found) && (record.filesystem ?? found) === found)
     return { ...record, sizeBytes: windowOf(disk, "fs").size, filesystem: found };
   const expected = record.filesystem ?? FILESYSTEM_NAMES.join(", ");

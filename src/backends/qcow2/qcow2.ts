@@ -3,7 +3,7 @@ import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesyst
 import { readChain } from "../../images/bases.ts";
 import { blockAccess } from "../../images/devices.ts";
 import { surveyImages } from "../../images/holders.ts";
-import type { ImageStore, Images } from "../../images/images.ts";
+import type { ImageStore } from "../../images/images.ts";
 import { resizeImage } from "../../images/resize.ts";
 import { statImage } from "../../images/stat.ts";
 import { adoptVolume, publishVolume } from "../../location/changes.ts";
@@ -13,7 +13,7 @@ import type { Operation } from "../../location/operation.ts";
 import type { Kind, VolumeRecord } from "../../location/record.ts";
 import { probeFilesystem } from "../../system/blkid.ts";
 import { closeFd, openPath } from "../../system/files.ts";
-import type { Steps } from "../../system/steps.ts";
+import { directSteps, type Steps } from "../../system/steps.ts";
 import type { Backend, BackendContext } from "../backend.ts";
 import { checkQcow2 } from "./check.ts";
 import { cloneImage } from "./clone.ts";
@@ -30,7 +30,7 @@ const CHAIN_MAX = 8;
 export function openQcow2(context: BackendContext): Backend {
   const location = openLocation(context.location, context);
   const images = qcow2Images(context.steps, location);
-  const form = qcow2Form(location, (steps, path) => findKind(steps, location, images, path));
+  const form = qcow2Form(location, (steps, path) => findKind(steps, location, path));
   const store: ImageStore = { ...context, location, form, images };
   const limit = context.chain ?? CHAIN_MAX;
   return {
@@ -68,39 +68,33 @@ async function createImage(
   );
 }
 
-/** The filesystem in an image; undefined where there is none, or several. */
-function findFilesystem(steps: Steps, images: Images, path: string): Promise<string | undefined> {
-  return images.whileOpen(path, crypto.randomUUID(), true, async (rawPath) => {
-    try {
-      return (await probeFilesystem(steps, rawPath))?.type;
-    } catch (thrown) {
-      if (thrown instanceof MosaicError && thrown.code === "TOOL_FAILED") return undefined;
-      throw thrown;
-    }
-  });
+/** The filesystem in an image; undefined where there is none. Throws TOOL_FAILED where blkid finds several, BUSY. */
+function findFilesystem(steps: Steps, location: Location, path: string): Promise<string | undefined> {
+  // A look is no step: a plan needs what it tells, and the daemon for it is gone then.
+  const images = qcow2Images(directSteps, location);
+  const probe = async (rawPath: string) => (await probeFilesystem(steps, rawPath))?.type;
+  return images.whileOpen(path, crypto.randomUUID(), true, probe);
 }
 
-async function findKind(
-  steps: Steps,
-  location: Location,
-  images: Images,
-  path: string,
-): Promise<Kind | undefined> {
+async function findKind(steps: Steps, location: Location, path: string): Promise<Kind | undefined> {
   const fd = openPath(path);
   try {
     readChain(location, path, fd);
+    const found = await findFilesystem(steps, location, path);
+    return found !== undefined && isFilesystemName(found) ? "fs" : "disk";
   } catch (thrown) {
-    if (thrown instanceof MosaicError && ["UNSUPPORTED", "DAMAGED"].includes(thrown.code)) return undefined;
+    if (!(thrown instanceof MosaicError)) throw thrown;
+    if (["UNSUPPORTED", "DAMAGED"].includes(thrown.code)) return undefined;
+    // Somebody has it open, or the host cannot show it.
+    if (["BUSY", "TOOL_FAILED", "UNAVAILABLE"].includes(thrown.code)) return "disk";
     throw thrown;
   } finally {
     closeFd(fd);
   }
-  const found = await findFilesystem(steps, images, path);
-  return found !== undefined && isFilesystemName(found) ? "fs" : "disk";
 }
 
 async function examineImage(
-  { steps, images, location }: ImageStore,
+  { steps, location }: ImageStore,
   record: VolumeRecord,
   path: string,
   fd: number,
@@ -108,7 +102,7 @@ async function examineImage(
   const [top] = readChain(location, path, fd);
   const sizeBytes = top?.header.sizeBytes ?? 0;
   if (record.kind === "disk") return { ...record, sizeBytes };
-  const found = await findFilesystem(steps, images, path);
+  const found = await findFilesystem(steps, location, path);
   if (found !== undefined && isFilesystemName(found) && (record.filesystem ?? found) === found)
     return { ...record, sizeBytes, filesystem: found };
   const expected = record.filesystem ?? FILESYSTEM_NAMES.join(", ");
