@@ -10,6 +10,7 @@ import { openBtrfs } from "./btrfs/btrfs.ts";
 import { openDmthin } from "./dmthin/dmthin.ts";
 import { openLoop } from "./loop/loop.ts";
 import { openPlain } from "./plain/plain.ts";
+import { openPloop } from "./ploop/ploop.ts";
 import { openQcow2 } from "./qcow2/qcow2.ts";
 
 /** What people read of a backend: in short, what a volume is, and for each feature whether it is there. */
@@ -92,6 +93,22 @@ export const BACKENDS = {
     tools: ["blkid", "cp", "find", "flock", "fsfreeze", "qemu-img", "qemu-storage-daemon", "true"],
     kernelFeatures: listExportFeatures,
     open: openQcow2,
+  },
+  ploop: {
+    summary: "disks of OpenVZ's ploop, shown as block devices by qemu-storage-daemon",
+    words: {
+      volume: "a directory with `DiskDescriptor.xml` and ploop images, with ext4, xfs or btrfs inside",
+      kinds: "fs, disk",
+      clone: "on XFS with reflink, on btrfs",
+      device: "yes",
+      size: "yes",
+    },
+    aliases: [],
+    keys: ["default_fs", "layout"],
+    quotas: [],
+    tools: ["blkid", "cp", "find", "flock", "fsfreeze", "qemu-img", "qemu-storage-daemon", "true"],
+    kernelFeatures: listExportFeatures,
+    open: openPloop,
   },
   btrfs: {
     summary: "btrfs subvolumes",

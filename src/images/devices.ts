@@ -132,7 +132,7 @@ async function serveImage(store: ImageStore, address: VolumeAddress, readOnly: b
     requireNoServer(store, volume);
     const device = await settleDevice(store.images.keyOf(volume));
     if (device) throw inUseError(volume, device);
-    const makeNode = () => store.images.node?.(volume, readOnly) as BlockNode;
+    const makeNode = async () => (await store.images.node?.(volume, readOnly)) as BlockNode;
     return await openServer(store.steps, exportOf(store, volume.record.id), makeNode);
   } finally {
     volume.close();

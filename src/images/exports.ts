@@ -16,6 +16,7 @@ import {
   isShown,
   isShownHere,
   isStopped,
+  type LayeredNode,
   removeDaemon,
   startDaemon,
 } from "../system/storagedaemon.ts";
@@ -41,7 +42,7 @@ export function listExports(identity: string): string[] {
 export async function openExport(
   steps: Steps,
   directory: string,
-  makeNode: () => BlockNode,
+  makeNode: () => BlockNode | LayeredNode,
   readOnly: boolean,
 ): Promise<RawFile> {
   const path = exportPathOf(directory);

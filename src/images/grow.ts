@@ -26,16 +26,23 @@ export async function growImage(
   const { steps, images } = store;
   const device = await settleDevice(images.keyOf(volume));
   if (filesystem || !images.isRaw) await requireGrowable(store, volume, device, filesystem !== undefined);
+  const size = images.sizeOf(volume);
+  const isDone = volume.record.sizeBytes === sizeBytes && size === sizeBytes;
+  await using undoImage = new Deferred();
+  if (size !== sizeBytes) await images.sizing?.grow(volume, sizeBytes, device, undoImage);
   const raw = await images.open(volume, false);
   await using closing = new Deferred();
   closing.defer(() => closeRaw(store, volume, raw, device));
-  const size = images.sizeOf(volume);
-  const isDone = volume.record.sizeBytes === sizeBytes && size === sizeBytes;
   await using undo = new Deferred();
-  await growFile(steps, raw, size, device, sizeBytes, undo);
+  // A filesystem that has grown, if only in part, needs the larger image, which is then no longer taken back.
+  const keep = () => {
+    undo.cancel();
+    undoImage.cancel();
+  };
+  if (!images.sizing) await growFile(steps, raw, size, device, sizeBytes, undo);
   if (device) await updateCapacity(steps, device, sizeBytes);
   try {
-    if (filesystem) await growInside(steps, raw, filesystem, device, sizeBytes, undo);
+    if (filesystem) await growInside(steps, raw, filesystem, device, sizeBytes, keep);
   } catch (thrown) {
     if (!isDenied(thrown)) throw thrown;
     if (!device && filesystem?.resizeCopy) return false;
@@ -44,7 +51,7 @@ export async function growImage(
     const advice = "growing it in use needs CAP_SYS_RESOURCE: unmount and detach it first";
     throw new MosaicError("PERMISSION_DENIED", `${(thrown as Error).message}; ${advice}`, {}, thrown);
   }
-  undo.cancel();
+  keep();
   return true;
 }
 
@@ -106,10 +113,8 @@ async function growInside(
   filesystem: Filesystem,
   device: LoopDevice | undefined,
   sizeBytes: number,
-  undo: Deferred,
+  keep: () => void,
 ): Promise<void> {
-  // A filesystem that has grown, if only in part, needs the larger image, which is then no longer taken back.
-  const keep = () => undo.cancel();
   const grow = (mountFd: number) => growMounted(steps, filesystem, mountFd, sizeBytes, keep);
   if (!device) return whileMounted(steps, filesystem.name, raw.path, [], grow);
   return whileDeviceMounted(steps, filesystem.name, device.path, [], grow);

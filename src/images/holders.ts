@@ -11,9 +11,12 @@ import {
   type Holder,
   toHolder,
 } from "../system/holders.ts";
-import { findLoopDevice, type LoopDevice, listLoopDevices } from "../system/loop.ts";
-import { readAllMounts } from "../system/mounts.ts";
+import { findLoopDevice, type LoopDevice, listLoopDevices, toExportKey } from "../system/loop.ts";
+import { isAtOrBelow, readAllMounts } from "../system/mounts.ts";
 import { readServer } from "../system/nbdserver.ts";
+import type { Steps } from "../system/steps.ts";
+import { exportPathOf } from "../system/storagedaemon.ts";
+import { closeExport } from "./exports.ts";
 import type { ImageStore } from "./images.ts";
 import { listServers, toServerHolder } from "./servers.ts";
 
@@ -39,7 +42,26 @@ export function findFileUsers(path: string, fd: number, daemon?: number): Holder
   const key = fileKeyOf(fd);
   const isImage = (open: string, link: string) =>
     basename(open) === basename(path) && findKeyBehind(link) === key;
-  return findProcesses(path, isImage).flatMap((user) => {
+  return nameUsers(findProcesses(path, isImage), daemon);
+}
+
+/** Waits for the device of an export that is going, and then ends its daemon; one that stays keeps it. */
+export async function settleExport(steps: Steps, directory: string): Promise<void> {
+  if (!steps.planning) await settleDevice(toExportKey(exportPathOf(directory)));
+  await closeExport(steps, directory);
+}
+
+/** Who has a file in a directory open, beside this process and the one that shows its content. */
+export function findDirectoryUsers(path: string, daemon?: number): Holder[] {
+  return nameUsers(
+    findProcesses(path, (open) => isAtOrBelow(open, path)),
+    daemon,
+  );
+}
+
+/** A daemon that shows an image at a socket is named by that. */
+function nameUsers(users: readonly Holder[], daemon: number | undefined): Holder[] {
+  return users.flatMap((user) => {
     const server = user.kind === "process" ? readServer(user.pid) : undefined;
     if (server) return [toServerHolder(server)];
     return user.kind === "process" && user.pid === daemon ? [] : [user];

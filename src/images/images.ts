@@ -1,8 +1,10 @@
+import type { Deferred } from "../location/deferred.ts";
 import type { VolumeRecord } from "../location/record.ts";
 import type { Store } from "../location/store.ts";
 import type { LockedVolume } from "../location/volumes.ts";
 import type { FileKey } from "../system/files.ts";
-import type { BlockNode } from "../system/storagedaemon.ts";
+import type { LoopDevice } from "../system/loop.ts";
+import type { BlockNode, LayeredNode } from "../system/storagedaemon.ts";
 
 // A volume that is an image: a file whose content is reached as a raw file. A raw image is that file itself; one of
 // another format is shown as such a file by a storage daemon. All beyond that is the same: the loop device of that file.
@@ -29,7 +31,7 @@ export interface ImageInfo {
   readonly format: string;
   /** The paths of the files that it is made of, its own first, then those below it. */
   readonly chain: readonly string[];
-  /** What QEMU takes for --blockdev, with the whole chain; add a node-name. Not while moctl has the volume attached or mounted. */
+  /** What QEMU takes for --blockdev, with the whole chain; add a node-name. Of a chain of ploop, whose driver takes no `backing` there, only as the name of an image, after json:. Not while moctl has the volume attached or mounted. */
   readonly blockdev: Readonly<Record<string, unknown>>;
 }
 
@@ -48,13 +50,15 @@ export interface Images {
   /** The size that its users see, in bytes. Throws DAMAGED. */
   sizeOf(volume: OpenImage): number;
   /** The image as a storage daemon opens it; absent where there is no way to show it at a socket. Throws DAMAGED. */
-  node?(volume: OpenImage, readOnly: boolean): BlockNode;
+  node?(volume: OpenImage, readOnly: boolean): BlockNode | Promise<LayeredNode>;
   /** Opens the content. Throws BUSY, DAMAGED. */
   open(volume: LockedVolume, readOnly: boolean): Promise<RawFile>;
   /** Ends what `open` began, after the last device is gone; absent where that is nothing. */
   release?(volume: Pick<OpenImage, "record">): Promise<void>;
   /** Makes a copy of the content, without a device of it, as an image of its own. */
   copy(volume: LockedVolume, path: string, lockFd: number): Promise<void>;
+  /** How an image gets another size; absent where that is to give the raw file another size. */
+  readonly sizing?: ImageSizing;
   /** Runs an action with the content of an image that only this process works on. */
   whileOpen<T>(
     path: string,
@@ -62,6 +66,14 @@ export interface Images {
     readOnly: boolean,
     action: (rawPath: string) => Promise<T>,
   ): Promise<T>;
+}
+
+/** How an image gets another size whose raw file cannot be given one. */
+export interface ImageSizing {
+  /** Makes an image larger, and what its device shows, which is to be told after that; `undo` takes it back. Throws BUSY. */
+  grow(volume: OpenImage, sizeBytes: number, device: LoopDevice | undefined, undo: Deferred): Promise<void>;
+  /** Makes an image of kind fs smaller that nobody knows yet. */
+  cut(path: string, sizeBytes: number, lockFd: number): Promise<void>;
 }
 
 /** A store of volumes that are images. */

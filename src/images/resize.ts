@@ -4,6 +4,7 @@ import { MosaicError } from "../base/errors.ts";
 import type { Filesystem } from "../filesystems/filesystem.ts";
 import { filesystemOf, isFilesystemName } from "../filesystems/registry.ts";
 import { requireResizable, requireShrinkable } from "../filesystems/resizing.ts";
+import { Deferred } from "../location/deferred.ts";
 import type { Operation } from "../location/operation.ts";
 import { formatRecord, RECORD_ATTRIBUTE, type VolumeRecord } from "../location/record.ts";
 import { replaceVolume } from "../location/replace.ts";
@@ -65,13 +66,17 @@ async function resizeAside(
   const { steps, images } = store;
   const sizeBytes = Number(record.sizeBytes);
   const build = async ({ volumePath, path, fd: lockFd }: Operation) => {
+    const current = images.sizeOf(volume);
     await images.copy(volume, volumePath, lockFd);
+    // What is not kept is removed as a whole.
+    if (sizeBytes > current && !steps.planning)
+      await images.sizing?.grow({ ...volume, path: volumePath }, sizeBytes, undefined, new Deferred());
     await images.whileOpen(volumePath, basename(path), false, async (rawPath) => {
-      const current = images.sizeOf(volume);
-      if (sizeBytes > current) await setRawSize(steps, rawPath, sizeBytes);
+      if (sizeBytes > current && !images.sizing) await setRawSize(steps, rawPath, sizeBytes);
       await filesystem.resizeCopy?.(steps, rawPath, sizeBytes, lockFd);
-      if (sizeBytes < current) await setRawSize(steps, rawPath, sizeBytes);
+      if (sizeBytes < current && !images.sizing) await setRawSize(steps, rawPath, sizeBytes);
     });
+    if (sizeBytes < current) await images.sizing?.cut(volumePath, sizeBytes, lockFd);
   };
   try {
     await replaceVolume(store, volume, record, build);

@@ -16,7 +16,7 @@ import {
   startServer,
 } from "../system/nbdserver.ts";
 import type { Steps } from "../system/steps.ts";
-import type { BlockNode } from "../system/storagedaemon.ts";
+import type { BlockNode, LayeredNode } from "../system/storagedaemon.ts";
 import { exportDirectoryOf, listExports, lockExport, startAnew } from "./exports.ts";
 
 // An image at a socket in place of a block device, for hypervisors. Meanwhile nothing else of moctl writes to it.
@@ -39,9 +39,9 @@ export function listServers(identity: string): Map<string, string> {
 export async function openServer(
   steps: Steps,
   directory: string,
-  makeNode: () => BlockNode,
+  makeNode: () => Promise<BlockNode | LayeredNode>,
 ): Promise<string> {
-  const start = () => startServer(steps, directory, makeNode());
+  const start = async () => startServer(steps, directory, await makeNode());
   const lockFd = steps.planning ? undefined : await lockExport(directory);
   try {
     if (lockFd === undefined) await start();

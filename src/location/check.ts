@@ -75,10 +75,9 @@ async function* checkEntry(store: Store, name: StoredName): AsyncGenerator<Findi
   if (!status) return;
   // Above the metadata lies no volume, as the name is reserved.
   const isGroup = isParent(path) || store.location.layoutPath.startsWith(`${name}/`);
-  if (store.form.matches(status) && !isGroup) {
-    const finding = await describeForeign(store, name);
-    if (finding) yield finding;
-  } else if (status.isDirectory() && status.dev === findStatus(store.location.path)?.dev) {
+  const finding = store.form.matches(status) && !isGroup ? await describeForeign(store, name) : undefined;
+  if (finding) yield finding;
+  else if (status.isDirectory() && status.dev === findStatus(store.location.path)?.dev) {
     yield* checkDirectory(store, name);
     if (isGroup) yield* checkParent(store, name);
   }

@@ -6,8 +6,9 @@ import { type Steps, shellQuote } from "./steps.ts";
 
 /** Gives a small file this content durably: after a power cut it has the old one or the new one. */
 export function replaceFile(steps: Steps, path: string, text: string): Promise<void> {
-  const step = { text: `echo ${shellQuote([text.trim()])} >${shellQuote([path])}`, kind: "call" } as const;
-  return steps.take<void>(step, () => writeReplacement(path, text), undefined);
+  // One line, whatever the file has.
+  const write = `printf '%s\\n' ${shellQuote(text.trim().split("\n"))} >${shellQuote([path])}`;
+  return steps.take<void>({ text: write, kind: "call" }, () => writeReplacement(path, text), undefined);
 }
 
 /** The text of a small file; undefined when it is not there. */

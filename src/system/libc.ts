@@ -37,6 +37,7 @@ const PROTOTYPES = {
   renameat: { args: ["i32", "ptr", "i32", "ptr"], returns: "i32" },
   lgetxattr: { args: ["ptr", "ptr", "ptr", "u64"], returns: "i64" },
   fgetxattr: { args: ["i32", "ptr", "ptr", "u64"], returns: "i64" },
+  flistxattr: { args: ["i32", "ptr", "u64"], returns: "i64" },
   fsetxattr: { args: ["i32", "ptr", "ptr", "u64", "i32"], returns: "i32" },
   fremovexattr: { args: ["i32", "ptr"], returns: "i32" },
   __errno_location: { args: [], returns: "ptr" },
@@ -194,9 +195,16 @@ function readAttribute(file: Buffer | number, name: string, value: Buffer): bigi
     : libc().lgetxattr(file, cstring(name), value, value.length);
 }
 
+/** The names of the extended attributes of an open file: listxattr(2). */
+export function listAttributes(fd: number): string[] {
+  const names = Buffer.alloc(XATTR_SIZE_MAX);
+  const size = checked(libc().flistxattr(fd, names, names.length), "listxattr", `fd ${fd}`);
+  return names.toString("utf8", 0, Number(size)).split("\0").slice(0, -1);
+}
+
 /** Sets an extended attribute of an open file; with `create` it fails with EEXIST where it is set: setxattr(2). */
-export function setAttribute(fd: number, name: string, value: string, create: boolean): void {
-  const bytes = Buffer.from(value);
+export function setAttribute(fd: number, name: string, value: string | Buffer, create: boolean): void {
+  const bytes = typeof value === "string" ? Buffer.from(value) : value;
   checked(libc().fsetxattr(fd, cstring(name), bytes, bytes.length, create ? 1 : 0), "setxattr", name);
 }
 

@@ -8,10 +8,14 @@ import { type Steps, shellQuote } from "./steps.ts";
 import {
   askDaemon,
   type BlockNode,
+  commandDaemon,
+  type LayeredNode,
+  layNodes,
   prepareDirectory,
   readDaemonArguments,
   removeDaemon,
   runDaemon,
+  WINDOW_NODE,
 } from "./storagedaemon.ts";
 
 // A storage daemon that shows an image at a unix socket, `nbd` in its directory, for programs that speak NBD. It has the
@@ -34,21 +38,28 @@ export function serverUriOf(directory: string): string {
 }
 
 /** Starts a server of the image `node`, in a directory that this process has locked. Throws BUSY when another process has the image open. */
-export async function startServer(steps: Steps, directory: string, node: BlockNode): Promise<void> {
+export async function startServer(
+  steps: Steps,
+  directory: string,
+  node: BlockNode | LayeredNode,
+): Promise<void> {
   if (!steps.planning) {
     prepareDirectory(directory);
     calling("rm", directory, () => rmSync(socketOf(directory), { force: true }));
   }
   const server = { addr: { type: "unix", path: socketOf(directory) } };
-  const shown = {
-    type: "nbd",
-    id: EXPORT,
-    "node-name": node["node-name"],
-    name: "",
-    writable: !node["read-only"],
-  };
-  const args = ["--nbd-server", JSON.stringify(server), "--export", JSON.stringify(shown)];
-  await runDaemon(steps, directory, [node], args);
+  const name = "layers" in node ? WINDOW_NODE : node["node-name"];
+  const shown = { type: "nbd", id: EXPORT, "node-name": name, name: "", writable: !node["read-only"] };
+  const args = ["--nbd-server", JSON.stringify(server)];
+  if (!("layers" in node)) {
+    await runDaemon(steps, directory, [node], [...args, "--export", JSON.stringify(shown)]);
+    return;
+  }
+  await runDaemon(steps, directory, node.layers, args);
+  await commandDaemon(steps, directory, [
+    ...layNodes(node),
+    { execute: "block-export-add", arguments: shown },
+  ]);
 }
 
 /** The server of a directory; undefined when none runs. */
@@ -70,12 +81,15 @@ export function hasServed(directory: string): boolean {
 export function readServer(pid: number): Server | undefined {
   const argv = readDaemonArguments(pid);
   const address = argv[argv.indexOf("--nbd-server") + 1] ?? "";
-  const shown = argv[argv.indexOf("--export") + 1] ?? "";
   const path = /^\{"addr":\{"type":"unix","path":(".*")\}\}$/.exec(address)?.[1];
   if (path === undefined) return undefined;
   const directory = (JSON.parse(path) as string).slice(0, -`/${SOCKET_NAME}`.length);
   if (!directory.startsWith(`${runDirectoryOf()}/`)) return undefined;
-  return { pid, uri: serverUriOf(directory), readOnly: shown.includes('"writable":false') };
+  return {
+    pid,
+    uri: serverUriOf(directory),
+    readOnly: !argv.some((word) => word.includes('"read-only":false')),
+  };
 }
 
 /** Ends the server of a directory, and removes the directory. Throws BUSY while a client is connected. */

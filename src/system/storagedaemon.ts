@@ -32,6 +32,22 @@ export interface BlockNode {
   readonly backing?: BlockNode | null;
 }
 
+/** The part of a disk that is shown, in bytes; all of it from `offset` on where there is no `size`. */
+export interface Window {
+  readonly offset: number;
+  readonly size?: number;
+}
+
+/** Images that lie one over another and whose driver takes no `backing`: from the lowest on, each is put over the one before it. */
+export interface LayeredNode {
+  readonly layers: readonly BlockNode[];
+  readonly window: Window;
+  readonly "read-only": boolean;
+}
+
+/** The name of the node that shows the window of a layered image. */
+export const WINDOW_NODE = "window";
+
 /** The file that shows the image of an export. */
 export function exportPathOf(directory: string): string {
   return `${directory}/${EXPORT_NAME}`;
@@ -41,20 +57,49 @@ export function exportPathOf(directory: string): string {
  * Starts a daemon that shows the image `node`, and waits until its file is there; the directory is one below /run that this process has locked.
  * Throws BUSY when another process has the image open.
  */
-export async function startDaemon(steps: Steps, directory: string, node: BlockNode): Promise<void> {
+export async function startDaemon(
+  steps: Steps,
+  directory: string,
+  node: BlockNode | LayeredNode,
+): Promise<void> {
   const path = exportPathOf(directory);
   if (!steps.planning) {
     prepareDirectory(directory);
     if (!findStatus(path)) closeSync(calling("open", path, () => openSync(path, "wx", 0o600)));
   }
-  const exported = {
-    type: "fuse",
-    id: "export",
-    "node-name": node["node-name"],
-    mountpoint: path,
-    writable: !node["read-only"],
-  };
-  await runDaemon(steps, directory, [node], ["--export", JSON.stringify(exported)]);
+  if (!("layers" in node)) {
+    const exported = describeExport(directory, String(node["node-name"]), node["read-only"]);
+    await runDaemon(steps, directory, [node], ["--export", JSON.stringify(exported)]);
+    return;
+  }
+  await runDaemon(steps, directory, node.layers, []);
+  const exported = describeExport(directory, WINDOW_NODE, node["read-only"]);
+  await commandDaemon(steps, directory, [
+    ...layNodes(node),
+    { execute: "block-export-add", arguments: exported },
+  ]);
+}
+
+/** What puts the layers of an image one over another: only what is in no other node can be put over one, so the window comes last. */
+export function layNodes({ layers, window, "read-only": readOnly }: LayeredNode): QmpCommand[] {
+  const names = layers.map((layer) => String(layer["node-name"]));
+  const snapshots = names.slice(1).map((overlay, index) => ({
+    execute: "blockdev-snapshot",
+    arguments: { node: names[index], overlay },
+  }));
+  const shown = describeWindow(String(names.at(-1)), window, readOnly);
+  return [...snapshots, { execute: "blockdev-add", arguments: shown }];
+}
+
+/** The node that shows a part of another one. */
+export function describeWindow(node: string, window: Window, readOnly: boolean): Record<string, unknown> {
+  const rules = { "read-only": readOnly, discard: "unmap" };
+  return { driver: "raw", "node-name": WINDOW_NODE, file: node, ...window, ...rules };
+}
+
+function describeExport(directory: string, node: string, readOnly: boolean): Record<string, unknown> {
+  const mountpoint = exportPathOf(directory);
+  return { type: "fuse", id: "export", "node-name": node, mountpoint, writable: !readOnly };
 }
 
 /** Runs a daemon with these nodes, which goes on when its socket and all that it shows are there. Throws BUSY as `startDaemon`. */
@@ -124,6 +169,13 @@ export async function findShownNode(directory: string): Promise<string | undefin
   return (exports as { "node-name"?: string }[] | undefined)?.[0]?.["node-name"];
 }
 
+/** The names of the nodes of a daemon. Throws UNAVAILABLE. */
+export async function listNodes(directory: string): Promise<string[]> {
+  const command = { execute: "query-named-block-nodes", arguments: { flat: true } };
+  const [nodes] = await askDaemon(directory, [command]);
+  return (nodes as { "node-name": string }[]).map((node) => node["node-name"]);
+}
+
 /** Gives commands that change something to the monitor of a daemon. Throws TOOL_FAILED, UNAVAILABLE. */
 export function commandDaemon(
   steps: Steps,
@@ -131,8 +183,8 @@ export function commandDaemon(
   commands: readonly QmpCommand[],
 ): Promise<void> {
   const socket = `${directory}/${MONITOR_NAME}`;
-  const lines = commands.map((command) => JSON.stringify(command)).join("\n");
-  const text = `printf '%s\\n' ${shellQuote([lines])} | socat - UNIX-CONNECT:${socket}`;
+  const lines = commands.map((command) => JSON.stringify(command));
+  const text = `printf '%s\\n' ${shellQuote(lines)} | socat - UNIX-CONNECT:${socket}`;
   return steps.take<void>(
     { text, kind: "call" },
     async () => void (await askDaemon(directory, commands)),

@@ -1,9 +1,9 @@
 import { afterEach, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { findObject } from "../../src/backends/dmthin/objects.ts";
 import { openMosaic } from "../../src/index.ts";
-import { ALL_BEDS, type Bed, describeOnBed, dmsetup, hasImages, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, describeOnBed, dmsetup, run } from "../support/beds.ts";
 import {
   adopt,
   checkAndRepair,
@@ -177,7 +177,7 @@ function listWays(names: readonly string[]): string[] {
 function mountBelow(bed: Bed): void {
   const [simple = "", other = "", again = ""] = ["simple", "other", "again"].map((name) => {
     const path = join(bed.location, "p", name);
-    if (hasImages(bed.row) && name === "again") writeFileSync(path, "");
+    if (name === "again" && statSync(join(bed.location, "web")).isFile()) writeFileSync(path, "");
     else mkdirSync(path);
     return path;
   });

@@ -143,7 +143,7 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
     writeFileSync(join(mountPoint, "synced"), "in the log");
     run("sync", join(mountPoint, "synced"));
     // What a power cut now would leave: a copy without a freeze, in the place of the origin, with its record.
-    run("cp", "--reflink=always", join(bed.location, "old"), join(bed.location, "cut"));
+    run("cp", "--recursive", "--reflink=always", join(bed.location, "old"), join(bed.location, "cut"));
     const record = run(
       "getfattr",
       "--absolute-names",
@@ -153,6 +153,7 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
       join(bed.location, "old"),
     );
     await mosaic.unmountVolume("old", mountPoint);
+    run("rm", "-r", join(bed.location, "old"));
     run("mv", join(bed.location, "cut"), join(bed.location, "old"));
     run("setfattr", "-n", "trusted.mosaic.volume", "-v", record, join(bed.location, "old"));
     const before = await probeFilesystem(directSteps, rawImageOf(bed, "old"));

@@ -55,7 +55,7 @@ async function compareHolders(bed: Bed, processes: Holders): Promise<void> {
     },
   ]);
   const devices = holders.flatMap((holder) => (holder.kind === "device" ? [holder.device] : []));
-  const shown = backend === "qcow2" ? (daemonsBelow(bed.location)[0]?.path ?? "") : path;
+  const shown = ["qcow2", "ploop"].includes(backend) ? (daemonsBelow(bed.location)[0]?.path ?? "") : path;
   const listed = run("losetup", "-n", "-O", "NAME", "-j", shown).split("\n").filter(Boolean);
   expect(devices).toEqual(bed.isPool ? listBedDevices(bed) : hasImages(bed.row) ? listed : []);
   expect(holders).toHaveLength(mounts.length + opened.length + devices.length);

@@ -65,18 +65,22 @@ for (const row of BEDS.loop) {
 }
 
 // What is shown by a daemon grows through it.
-describeOnBed(BEDS.qcow2[0], (bed) => {
-  const holders = new Holders();
-  afterEach(async () => {
-    await holders.release();
-    clearBed(bed);
+for (const row of [BEDS.qcow2[0], BEDS.ploop[0]]) {
+  describeOnBed(row, (bed) => {
+    const holders = new Holders();
+    afterEach(async () => {
+      await holders.release();
+      clearBed(bed);
+    });
+    test("xfs grows while it is mounted", () => growMounted(bed, "xfs"));
+    test("xfs grows while it is mounted in another mount namespace only", () =>
+      growElsewhere(bed, "xfs", holders));
+    // Of ploop it is in test/images/ploop.test.ts: the size of its image is in several places, and in whole blocks.
+    if (row.backend === "ploop") return;
+    test("xfs that was cut off in its growth is found by check and mended", () => mendCutOff(bed, "xfs"));
+    test("a disk grows while a process has its device open", () => growDisk(bed, holders));
   });
-  test("xfs grows while it is mounted", () => growMounted(bed, "xfs"));
-  test("xfs grows while it is mounted in another mount namespace only", () =>
-    growElsewhere(bed, "xfs", holders));
-  test("xfs that was cut off in its growth is found by check and mended", () => mendCutOff(bed, "xfs"));
-  test("a disk grows while a process has its device open", () => growDisk(bed, holders));
-});
+}
 
 async function growIdle(bed: Bed, inside: Inside): Promise<void> {
   await using mosaic = await openWith(bed, inside);

@@ -82,8 +82,9 @@ function refuseOthers(bed: Bed): void {
   symlinkSync("parent/web", at("link"));
   run("mkfifo", at("fifo"));
   run("mknod", at("device"), "b", "7", "0");
-  if (bed.row.backend === "loop" || bed.row.backend === "btrfs") mkdirSync(at("shape"));
-  else writeFileSync(at("shape"), "a file");
+  // What is not of the form of its volumes.
+  if (["plain", "ploop"].includes(bed.row.backend)) writeFileSync(at("shape"), "a file");
+  else mkdirSync(at("shape"));
   const rows: [string[], number, string, string | RegExp][] = [
     [["fs", "shape"], 8, "UNSUPPORTED", "cannot be adopted"],
     [["fs", "parent"], 8, "UNSUPPORTED", "cannot be adopted"],
@@ -99,7 +100,7 @@ function refuseOthers(bed: Bed): void {
   ];
   for (const [args, exit, code, says] of rows)
     expectRefusal(bed.directory, [bed.config, "adopt", ...args], { exit, code, says });
-  if (bed.row.backend === "loop") return;
+  if (needsSize(bed.row)) return;
   makeForeign(bed, "old");
   expectRefusal(bed.directory, [bed.config, "adopt", "disk", "old"], {
     exit: 8,

@@ -17,6 +17,7 @@ const TYPES: Record<BackendName, { type: string; map: string; keeps: string }> =
   loop: { type: "fsimg", map: MAP, keeps: "t/est/volume" },
   btrfs: { type: "btrfs", map: "\\([a-z]\\)\\([a-z][a-z]\\)\\(.*\\) \\1/\\2/\\3", keeps: "t/es/t_volume" },
   qcow2: { type: "qcow2", map: MAP, keeps: "t/est/volume" },
+  ploop: { type: "ploop", map: MAP, keeps: "t/est/volume" },
   dmthin: { type: "thin", map: MAP, keeps: "t/est/volume" },
 };
 

@@ -9,6 +9,7 @@ import {
   removeTestDirectory,
   run,
 } from "../support/beds.ts";
+import { makeRawDisk } from "../support/ploopdisk.ts";
 import { succeed, succeedJson } from "./moctl.ts";
 
 // Power loss right after an answer: a copy of the disk below the location, taken at that moment, has what was answered.
@@ -106,9 +107,10 @@ function makeForeign(row: BedRow, location: string): void {
   if (!needsSize(row)) return;
   run("truncate", "-s", "16M", path);
   run("mkfs.ext4", "-q", path);
-  if (row.backend !== "qcow2") return;
+  if (row.backend !== "qcow2" && row.backend !== "ploop") return;
   run("mv", path, `${path}.raw`);
-  run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", `${path}.raw`, path);
+  if (row.backend === "ploop") makeRawDisk(path, `${path}.raw`);
+  else run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", `${path}.raw`, path);
   run("rm", `${path}.raw`);
 }
 

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, daemonsBelow, describeOnBed, run } from "../support/beds.ts";
 import { until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
 import { Holders } from "./holders.ts";
@@ -19,7 +19,7 @@ interface Hold {
 }
 
 const isLoop = (bed: Bed) => bed.row.backend === "loop";
-const isDirectory = (bed: Bed) => !isLoop(bed);
+const isDirectory = (bed: Bed) => !["loop", "qcow2"].includes(bed.row.backend);
 const here = (bed: Bed) => join(bed.directory, "here");
 const there = (bed: Bed) => join(bed.directory, "there");
 const stored = (bed: Bed) => join(bed.location, "web");
@@ -70,11 +70,17 @@ const HOLDS: readonly Hold[] = [
       const pid = await holders.holdInNamespace('"$1" "$2" mount web "$3"', MOCTL, bed.config, there(bed));
       return { names: [there(bed), String(pid)] };
     },
+    // A storage daemon that was started there keeps the namespace with its mounts alive.
+    release(bed) {
+      for (const { pid } of daemonsBelow(bed.location))
+        run("nsenter", "-m", "-t", String(pid), "umount", there(bed));
+    },
   },
   {
     what: "open in a process",
     async take(bed, holders) {
-      const path = isLoop(bed) ? stored(bed) : join(stored(bed), "data");
+      const file = bed.row.backend === "ploop" ? "root.hds" : "data";
+      const path = isDirectory(bed) ? join(stored(bed), file) : stored(bed);
       const pid = await holders.hold('exec 3<"$1"', path);
       return { names: [path, String(pid)] };
     },
@@ -120,7 +126,7 @@ for (const row of ALL_BEDS) {
     });
     for (const hold of HOLDS.filter(({ on }) => on?.(bed) ?? true))
       test(`a volume that is ${hold.what} is not dropped`, () => refuseDrop(bed, hold, holders));
-    if (row.backend !== "loop")
+    if (isDirectory(bed))
       test("a volume whose program a process runs is not dropped", () => refuseDropOfProgram(bed, holders));
     if (row.backend === "loop") test("a device in use is not detached", () => refuseDetach(bed, holders));
   });

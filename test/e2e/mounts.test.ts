@@ -1,9 +1,9 @@
 import { afterEach, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readOwnMounts } from "../../src/system/mounts.ts";
-import { ALL_BEDS, BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { ALL_BEDS, BEDS, type Bed, describeOnBed, needsSize, run } from "../support/beds.ts";
 import { clearBed } from "../support/foreign.ts";
 import { Holders } from "./holders.ts";
 import { createFs, expectRefusal, moctl, succeed } from "./moctl.ts";
@@ -112,7 +112,7 @@ function expectReadOnly(directory: string, command: string): void {
 /** All bytes of an image, or the names and times in a directory. */
 function fingerprint(bed: Bed): string {
   const path = join(bed.location, "web");
-  if (bed.row.backend !== "loop") return run("find", path, "-printf", "%P %y %m %s %T@ %C@\n");
+  if (statSync(path).isDirectory()) return run("find", path, "-printf", "%P %y %m %s %T@ %C@\n");
   return createHash("sha256").update(readFileSync(path)).digest("hex");
 }
 
@@ -129,7 +129,7 @@ function mountBeside(bed: Bed): void {
   expectReadOnly(second, "touch data");
   succeed(bed.config, "umount", "web", second);
   succeed(bed.config, "mount", "-o", "ro", "web", first);
-  if (bed.row.backend === "loop") {
+  if (needsSize(bed.row)) {
     const refusal = { exit: 5, code: "BUSY", says: first, times: false };
     expectRefusal(bed.directory, [bed.config, "mount", "web", second], refusal);
   } else {

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import { ALL_BEDS, type Bed, describeOnBed, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, describeOnBed, needsSize, run } from "../support/beds.ts";
 import { createVolume } from "../support/checking.ts";
 import { clearBed } from "../support/foreign.ts";
 import { succeed } from "./moctl.ts";
@@ -37,7 +37,7 @@ function shorten(text: string | undefined): string {
 /** The size of an image, or the limit that a quota keeps; nothing limits a directory without one. */
 function describeVirtual({ row }: Bed, imageBytes: number): string {
   if (row.backend === "loop") return describeBytes(imageBytes);
-  return row.quota ? describeBytes(16 * 1024 ** 2) : "-";
+  return row.quota || needsSize(row) ? describeBytes(16 * 1024 ** 2) : "-";
 }
 
 async function readNumbers(bed: Bed): Promise<void> {

@@ -71,7 +71,7 @@ function isPossible(bed: Bed, action: string): boolean {
   return needsSize(bed.row) || !["attach", "detach"].includes(action);
 }
 
-/** The steps in the output of --verbose that change something; each has its time. */
+/** The steps in the output of --verbose that change something; each has its time. A daemon ends when nothing uses it, which no plan knows. */
 function readVerbose(stderr: string): string[] {
   return stderr
     .trimEnd()
@@ -80,7 +80,7 @@ function readVerbose(stderr: string): string[] {
       expect(line).toMatch(/^ *\d+\.\d ms {2}\S/);
       return line.replace(/^ *\d+\.\d ms {2}/, "");
     })
-    .filter((line) => !/^(blkid|btrfs subvolume (show|list)) /.test(line));
+    .filter((line) => !/^(blkid|btrfs subvolume (show|list)|pkill --full) /.test(line));
 }
 
 /** Without what differs between two runs: ids of operations, numbers of devices. */

@@ -111,7 +111,7 @@ function refuseDamaged(bed: Bed): void {
   createFs(bed, "a/web");
   const record = run("getfattr", "--only-values", "-n", RECORD, stored(bed));
   renameSync(stored(bed), join(bed.location, "aside"));
-  if (bed.row.backend === "plain") writeFileSync(stored(bed), "a file");
+  if (["plain", "ploop"].includes(bed.row.backend)) writeFileSync(stored(bed), "a file");
   else mkdirSync(stored(bed));
   run("setfattr", "-n", RECORD, "-v", record, stored(bed));
   for (const args of [...listUses(bed, mountPoint), ["have", "a/web"]]) {

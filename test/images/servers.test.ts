@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runAction } from "../../src/api/actions.ts";
+import type { BackendName } from "../../src/backends/registry.ts";
 import { type Holder, openMosaic } from "../../src/index.ts";
 import { BEDS, type Bed, daemonsBelow, describeOnBed, run } from "../support/beds.ts";
 import { expectError, until } from "../support/expect.ts";
@@ -14,7 +15,9 @@ const SIZE = 16 * 1024 ** 2;
 const DISK = { kind: "disk", sizeBytes: SIZE } as const;
 const NBD = { export: "nbd" } as const;
 
-for (const row of [BEDS.loop[1], BEDS.qcow2[0]]) {
+const FORMATS: Partial<Record<BackendName, string>> = { loop: "raw", qcow2: "qcow2", ploop: "ploop" };
+
+for (const row of [BEDS.loop[1], BEDS.qcow2[0], BEDS.ploop[0]]) {
   describeOnBed(row, (bed) => {
     afterEach(() => clearBed(bed));
 
@@ -22,7 +25,7 @@ for (const row of [BEDS.loop[1], BEDS.qcow2[0]]) {
       await using mosaic = await openMosaic(bed.config);
       await mosaic.createVolume("vm", DISK);
       const { image } = await mosaic.statVolume("vm");
-      expect(image).toMatchObject({ format: row.backend === "loop" ? "raw" : "qcow2" });
+      expect(image).toMatchObject({ format: String(FORMATS[row.backend]) });
       run("qemu-io", "-c", "write -P 0x5a 1M 64k", `json:${JSON.stringify(image?.blockdev)}`);
       const device = await mosaic.attachVolume("vm");
       expect(readBytes(device, 1024 ** 2)).toBe("5a5a");

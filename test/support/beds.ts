@@ -69,6 +69,9 @@ export const BEDS = {
   qcow2: [
     { name: "qcow2 on xfs", backend: "qcow2", filesystem: "xfs", features: ["clone", "bdev", "volsize"] },
   ],
+  ploop: [
+    { name: "ploop on xfs", backend: "ploop", filesystem: "xfs", features: ["clone", "bdev", "volsize"] },
+  ],
   btrfs: [
     { name: "btrfs", backend: "btrfs", filesystem: "btrfs", features: ["clone"] },
     {
@@ -115,7 +118,7 @@ export function needsSize({ backend }: BedRow): boolean {
 
 /** Whether the volumes of a bed are image files. */
 export function hasImages(row: BedRow): boolean {
-  return row.backend === "loop" || row.backend === "qcow2";
+  return ["loop", "qcow2", "ploop"].includes(row.backend);
 }
 
 /** A bed that stands. */
@@ -264,7 +267,10 @@ export function daemonsBelow(directory: string): { readonly pid: number; readonl
     if (!argv[0]?.endsWith("qemu-storage-daemon")) return [];
     if (!argv.some((word) => word.includes(`"filename":"${directory}/`))) return [];
     const shown = /"mountpoint":"([^"]+)"/.exec(argv.join(" "))?.[1];
-    return [{ pid, path: shown ?? /"unix","path":"([^"]+)"/.exec(argv.join(" "))?.[1] ?? "" }];
+    const [socket] = [/"unix","path":"([^"]+)"/, /\bpath=(\S+)\/qmp\b/].flatMap(
+      (one) => one.exec(argv.join(" "))?.[1] ?? [],
+    );
+    return [{ pid, path: shown ?? (socket?.endsWith("/nbd") ? socket : `${socket}/raw`) }];
   });
 }
 

@@ -5,6 +5,7 @@ import { isSubvolume } from "../../src/system/btrfs.ts";
 import { findMappedDevice, listMappedUsers } from "../../src/system/devicemapper.ts";
 import { readOwnMounts } from "../../src/system/mounts.ts";
 import { type Bed, dmsetup, endDaemonsBelow, hasImages, run } from "./beds.ts";
+import { makeRawDisk } from "./ploopdisk.ts";
 import { trySend } from "./pools.ts";
 import { loopImagesBelow } from "./snapshot.ts";
 
@@ -26,7 +27,15 @@ export function makeForeign(bed: Bed, name: string, sizeBytes = 16 * 1024 ** 2):
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", `${path}.raw`, path);
     run("rm", `${path}.raw`);
   }
+  if (bed.row.backend === "ploop") makeForeignDisk(path);
   return path;
+}
+
+/** Puts what is in a raw file into the partition of a new disk. */
+function makeForeignDisk(path: string): void {
+  run("mv", path, `${path}.raw`);
+  makeRawDisk(path, `${path}.raw`);
+  run("rm", `${path}.raw`);
 }
 
 /** A device of the pool that holds ext4, and an object without a record that names it. */

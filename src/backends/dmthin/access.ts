@@ -94,8 +94,8 @@ export function requireSizeOf({ name, sizeBytes }: VolumeRecord): number {
 /** Throws DAMAGED, NO_SPACE when the pool cannot be used, or when it is not certain which of its devices a volume is. */
 function requireUsable(store: ThinStore, pool: Pool, readOnly: boolean): void {
   if (store.steps.planning) return;
-  const { transaction } = (readOnly ? requireReadable : requireWritable)(pool);
-  requireTie(store.statePath, pool, transaction);
+  (readOnly ? requireReadable : requireWritable)(pool);
+  requireTie(store.statePath, pool);
 }
 
 function sessionOf(volume: ThinVolume): Omit<OpenBlockVolume, "device"> {

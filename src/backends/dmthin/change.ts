@@ -97,7 +97,7 @@ async function requireOwnPool(
   lockFd: number,
 ): Promise<void> {
   if (findLedger(store.statePath)) {
-    requireTie(store.statePath, pool, transaction);
+    requireTie(store.statePath, pool);
     return;
   }
   const list = (metadata: string) => listThinDevices(store.steps, metadata);

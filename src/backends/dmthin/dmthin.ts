@@ -18,6 +18,7 @@ import { checkThin } from "./check.ts";
 import { cloneThin, whileActive } from "./clone.ts";
 import { findThinDevice, findThinHolders } from "./devices.ts";
 import { describeHealth } from "./health.ts";
+import { requireList } from "./ledger.ts";
 import { blockMetadata } from "./metadata.ts";
 import { findObject } from "./objects.ts";
 import { requireCommitted } from "./overcommit.ts";
@@ -163,6 +164,7 @@ function measurePool(store: ThinStore): Space {
 /** How the volumes are used now. */
 function surveyThin(store: ThinStore) {
   const pool = store.findPool();
+  if (pool) requireList(store.statePath, pool);
   const mounts = pool ? readAllMounts() : [];
   return ({ storedName }: VolumeRecord) => {
     const object = findObject(`${store.location.path}/${storedName}`);

@@ -2,6 +2,7 @@ import { MosaicError, quote } from "../../base/errors.ts";
 import { identifyDevice } from "../../system/blockdevice.ts";
 import { findText, replaceFile } from "../../system/durablefile.ts";
 import type { Steps } from "../../system/steps.ts";
+import { readPoolStatus } from "./health.ts";
 import type { Pool } from "./pool.ts";
 
 // The file `pool` ties the list of volumes to its pool: which devices the pool has, and its transaction id. Before each
@@ -59,11 +60,23 @@ export function findMismatch(ledger: Ledger, pool: Pool, transaction: number): s
   return `its transaction id is ${transaction}, and the list of volumes is of ${ledger.next}`;
 }
 
-/** Throws DAMAGED when a pool is not the one of the ledger. */
-export function requireTie(statePath: string, pool: Pool, transaction: number): void {
-  const ledger = findLedger(statePath);
-  const why = ledger ? findMismatch(ledger, pool, transaction) : "there is no list";
-  if (why !== undefined) throw mismatchError(pool, statePath, why);
+/** Throws DAMAGED when a pool is not the one of the ledger; who does not have the lock of the pool may ask, too. */
+export function requireTie(statePath: string, pool: Pool): void {
+  for (;;) {
+    const { transaction } = readPoolStatus(pool);
+    const ledger = findLedger(statePath);
+    const why = ledger ? findMismatch(ledger, pool, transaction) : "there is no list";
+    if (why === undefined) return;
+    // Others may have made their changes between the two looks.
+    if (readPoolStatus(pool).transaction === transaction) throw mismatchError(pool, statePath, why);
+  }
+}
+
+/** As `requireTie`, but a pool that nobody has used needs no list, and of one that has failed there is only the list. */
+export function requireList(statePath: string, pool: Pool): void {
+  const { mode, transaction } = readPoolStatus(pool);
+  const isNew = transaction === 0 && !findLedger(statePath);
+  if (mode !== "failed" && !isNew) requireTie(statePath, pool);
 }
 
 /** DAMAGED for a pool and a list of volumes that do not belong together. */

@@ -72,7 +72,10 @@ async function growThin(
   const { steps } = store;
   const { pool, thinId, fd } = volume;
   const sizeBytes = Number(record.sizeBytes);
-  if (!steps.planning) requireTie(store.statePath, pool, requireRoom(pool, store.limits).transaction);
+  if (!steps.planning) {
+    requireRoom(pool, store.limits);
+    requireTie(store.statePath, pool);
+  }
   const device = await settleDevice(pool, thinId);
   if (filesystem) await requireGrowable(volume, device);
   await using undo = new Deferred();

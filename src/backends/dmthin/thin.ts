@@ -55,7 +55,10 @@ export async function removeThin(store: ThinStore, path: string, known: boolean)
 /** Throws before a volume leaves the list when its device could not be deleted then. */
 export async function requireDroppable(store: ThinStore): Promise<() => Promise<void>> {
   const pool = await store.openPool();
-  if (!store.steps.planning) requireTie(store.statePath, pool, requireSound(pool).transaction);
+  if (!store.steps.planning) {
+    requireSound(pool);
+    requireTie(store.statePath, pool);
+  }
   return async () => {};
 }
 

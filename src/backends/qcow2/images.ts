@@ -1,6 +1,7 @@
 import { fstatSync } from "node:fs";
 import { basePath, describeChain, type Link, listUnnamedWithout, readChain } from "../../images/bases.ts";
 import { closeExport, exportDirectoryOf, openExport } from "../../images/exports.ts";
+import { settleExport } from "../../images/holders.ts";
 import type { Images, OpenImage } from "../../images/images.ts";
 import { readHeader } from "../../images/qcow2.ts";
 import { Deferred } from "../../location/deferred.ts";
@@ -72,7 +73,7 @@ export function qcow2Images(steps: Steps, location: Location): Images {
         readOnly,
       );
       await using closing = new Deferred();
-      closing.defer(() => closeExport(steps, directory));
+      closing.defer(() => settleExport(steps, directory));
       closing.defer(async () => raw.close());
       return await action(raw.path);
     },
