@@ -1,5 +1,6 @@
 import { fstatSync } from "node:fs";
-import { closeExport, exportDirectoryOf, openExport, sweepExports } from "../../images/exports.ts";
+import { exportDirectoryOf, openExport, sweepExports } from "../../images/exports.ts";
+import { settleExport } from "../../images/holders.ts";
 import type { Images, OpenImage } from "../../images/images.ts";
 import { requireUnheld } from "../../location/changes.ts";
 import { identityOf, type Location } from "../../location/location.ts";
@@ -9,7 +10,7 @@ import { measureSharedBytes } from "../../system/fiemap.ts";
 import { closeFd, findStatus, listDirectory, openPath } from "../../system/files.ts";
 import { findLoopDevice, toExportKey, updateCapacity } from "../../system/loop.ts";
 import type { Steps } from "../../system/steps.ts";
-import { exportPathOf } from "../../system/storagedaemon.ts";
+import { exportPathOf, findDaemon } from "../../system/storagedaemon.ts";
 import { copyDisk } from "./copy.ts";
 import { readDisk, windowOf } from "./disk.ts";
 import { growInUse } from "./growinuse.ts";
@@ -49,13 +50,13 @@ export function ploopImages(steps: Steps, location: Location): Images {
       const directory = directoryOf(volume.record.id);
       if (!findLoopDevice(keyAt(volume.record))) {
         // One that nothing uses any more may be there, and has the image open.
-        await closeExport(steps, directory);
+        await settleExport(steps, directory);
         await prepare(volume, readOnly);
       }
       const makeNode = () => describeLayers(readDisk(volume.path), volume.record.kind, readOnly);
       return openExport(steps, directory, makeNode, readOnly);
     },
-    release: ({ record }) => closeExport(steps, directoryOf(record.id)),
+    release: ({ record }) => settleExport(steps, directoryOf(record.id)),
     copy: (volume, path, lockFd) => copyDisk(steps, volume, path, lockFd),
     sizing: {
       async grow({ path, record }, sizeBytes, device, undo) {
@@ -64,12 +65,12 @@ export function ploopImages(steps: Steps, location: Location): Images {
         const back = new TakeBack();
         undo.defer(async () => {
           // What a daemon has open that did not end is not made smaller.
-          if (!device) await closeExport(steps, directory);
-          await back.run();
+          if (!device) await settleExport(steps, directory);
+          if (device || findDaemon(directory) === undefined) await back.run();
         });
         if (device) back.defer(() => updateCapacity(steps, device, size));
         if (device) return growInUse(steps, directory, path, record.kind, sizeBytes, back);
-        await closeExport(steps, directory);
+        await settleExport(steps, directory);
         await growDisk(steps, path, record.kind, sizeBytes, back);
       },
       cut: (path, sizeBytes, lockFd) => cutDisk(steps, path, sizeBytes, lockFd),
