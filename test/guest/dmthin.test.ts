@@ -1,10 +1,11 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { fsyncSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import { fsyncSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { type Mosaic, openMosaic } from "../../src/index.ts";
 import { closeFd, openDirectory } from "../../src/system/files.ts";
 import { ioctl } from "../../src/system/libc.ts";
 import { BEDS, type Bed, describeOnBed, dmsetup, run } from "../support/beds.ts";
+import { listBedDevices } from "../support/devices.ts";
 import { expectError, until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
 import { killAtStep } from "../support/killing.ts";
@@ -19,6 +20,7 @@ describeOnBed(BEDS.dmthin[0], (bed) => {
   afterEach(() => clearBed(bed));
   // The other kills are in the suite for every backend: conformance/faults.test.ts.
   test("what a killed drop left is not deleted for somebody who has its id", () => testKilledDrop(bed));
+  test("a killed attach leaves no device behind the next command", () => testLeftDevice(bed));
   test("the lowest free id is used, and devices of others are respected", () => testIds(bed));
   describe("sizes", () => testSizes(bed));
   test("what a dropped volume held is never shown in a new one", () => testZeroing(bed));
@@ -34,6 +36,19 @@ async function testKilledDrop(bed: Bed): Promise<void> {
   expect(readIds(bed)).toEqual([1, 2]);
   expect(await listProblems(mosaic)).toEqual([]);
   dmsetup("message", poolOf(bed), "0", "delete 1");
+}
+
+/** Neither a device nor, where no udev runs, a node. */
+async function testLeftDevice(bed: Bed): Promise<void> {
+  await using mosaic = await openMosaic(bed.config);
+  await mosaic.createVolume("web", DISK);
+  expect(killAtStep(bed.config, "kill-after", /dmsetup load/, "attach", { volume: "web" })).toBe(true);
+  expect(await listProblems(mosaic)).toEqual(["leftover-device"]);
+  await mosaic.createVolume("other", DISK);
+  expect(listBedDevices(bed)).toEqual([]);
+  await mosaic.attachVolume("web");
+  await mosaic.detachVolume("web");
+  expect(readdirSync("/dev/mapper").filter((name) => name.startsWith("mosaic-"))).toEqual([]);
 }
 
 async function testIds(bed: Bed): Promise<void> {
