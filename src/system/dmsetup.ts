@@ -39,9 +39,14 @@ export async function runDmsetup(
   }
 }
 
-/** Arguments of dmsetup that wait for the kernel and nobody else. */
+/**
+ * Arguments of dmsetup that wait for the kernel and nobody else. Where no udev runs, dmsetup would make a node in /dev/mapper
+ * with the resume that begins the life of a device, which a deferred removal leaves there for good; nobody needs it.
+ */
 export function withoutUdev([verb = "", ...args]: readonly string[]): string[] {
-  return TELLING_UDEV.includes(verb) ? [verb, "--noudevsync", ...args] : [verb, ...args];
+  const sync = TELLING_UDEV.includes(verb) ? ["--noudevsync"] : [];
+  const node = verb === "resume" ? ["--addnodeoncreate"] : [];
+  return [verb, ...sync, ...node, ...args];
 }
 
 /** Sends a message to the target of a device, such as `create_thin 3` to a pool. */

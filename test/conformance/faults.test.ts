@@ -148,7 +148,19 @@ const SCENARIOS: readonly Scenario[] = [
 // Where one backend goes another way than the rest. A start of a storage daemon takes its time, and so does each program
 // in the virtual machine.
 const OWN: Partial<Record<BackendName, readonly string[]>> = {
-  qcow2: ["create", "clone", "clone of a mounted volume", "drop", "mount", "umount", "resize: shrink"],
+  qcow2: [
+    "create",
+    "clone",
+    "clone of a mounted volume",
+    "drop",
+    "attach",
+    "detach",
+    "mount",
+    "umount",
+    "adopt",
+    "resize: grow of a mounted volume",
+    "resize: shrink",
+  ],
   ploop: ["create", "clone of a mounted volume", "drop", "mount", "resize: grow"],
   dmthin: ["create disk", "clone of an attached disk", "drop", "attach"],
 };

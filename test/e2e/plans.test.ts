@@ -88,6 +88,7 @@ function generalize(lines: readonly string[]): string[] {
   return lines.map((line) =>
     line
       .replaceAll(/[0-9a-f]{8}-[0-9a-f-]{27}/g, "ID")
+      .replaceAll(/"image\d*(-file)?"/g, '"image$1"')
       .replaceAll(/\/dev\/loop(\d+|N)/g, "/dev/loopN")
       .replaceAll(/"createdAt":"[^"]+"/g, "TIME"),
   );

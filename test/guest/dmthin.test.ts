@@ -1,12 +1,12 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { fsyncSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import { fsyncSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import type { ActionName } from "../../src/api/actions.ts";
 import { type Mosaic, openMosaic } from "../../src/index.ts";
 import { closeFd, openDirectory } from "../../src/system/files.ts";
 import { ioctl } from "../../src/system/libc.ts";
 import { BEDS, type Bed, describeOnBed, dmsetup, run } from "../support/beds.ts";
-import { expectError } from "../support/expect.ts";
+import { listBedDevices } from "../support/devices.ts";
+import { expectError, until } from "../support/expect.ts";
 import { clearBed } from "../support/foreign.ts";
 import { killAtStep } from "../support/killing.ts";
 import { expectPoolSame, listIds, listProblems, poolOf, readIds, trySend } from "../support/pools.ts";
@@ -14,64 +14,41 @@ import { expectPoolSame, listIds, listProblems, poolOf, readIds, trySend } from 
 // Volumes of a thin pool: what kills leave, ids, sizes, and what was in a block before.
 
 const MIB = 1024 ** 2;
-const FS = { kind: "fs", sizeBytes: 16 * MIB } as const;
 const DISK = { kind: "disk", sizeBytes: 8 * MIB } as const;
 
 describeOnBed(BEDS.dmthin[0], (bed) => {
   afterEach(() => clearBed(bed));
-  describe("kills", () => testKills(bed));
+  // The other kills are in the suite for every backend: conformance/faults.test.ts.
+  test("what a killed drop left is not deleted for somebody who has its id", () => testKilledDrop(bed));
+  test("a killed attach leaves no device behind the next command", () => testLeftDevice(bed));
   test("the lowest free id is used, and devices of others are respected", () => testIds(bed));
   describe("sizes", () => testSizes(bed));
   test("what a dropped volume held is never shown in a new one", () => testZeroing(bed));
 });
 
-function kill(bed: Bed, step: RegExp, action: ActionName, values: object): void {
-  expect(killAtStep(bed.config, "kill-after", step, action, values)).toBe(true);
+async function testKilledDrop(bed: Bed): Promise<void> {
+  await using mosaic = await openMosaic(bed.config);
+  await mosaic.createVolume("web", DISK);
+  expect(killAtStep(bed.config, "kill-after", /0 'delete/, "drop", { volume: "web" })).toBe(true);
+  await until("the end of what the killed run had sent", () => trySend(poolOf(bed), "create_thin 1"));
+  await mosaic.createVolume("other", DISK);
+  expect(listIds(bed)).toEqual([2]);
+  expect(readIds(bed)).toEqual([1, 2]);
+  expect(await listProblems(mosaic)).toEqual([]);
+  dmsetup("message", poolOf(bed), "0", "delete 1");
 }
 
-function testKills(bed: Bed): void {
-  test("a create that is killed is undone by the next, and no id is lost", async () => {
-    await using mosaic = await openMosaic(bed.config);
-    for (const step of [/>.*volume/, /create_thin/]) {
-      kill(bed, step, "create", { kind: "disk", volume: "new", sizeBytes: 8 * MIB });
-      expect(mosaic.haveVolume("new").exists).toBe(false);
-    }
-    await mosaic.createVolume("new", DISK);
-    expect(expectPoolSame(bed)).toEqual([1]);
-  });
-
-  test("a clone that is killed leaves no origin suspended", async () => {
-    await using mosaic = await openMosaic(bed.config);
-    const mountPoint = bed.makeMountPoint();
-    await mosaic.createVolume("web", FS);
-    await mosaic.mountVolume("web", mountPoint);
-    for (const step of [/dmsetup suspend/, /create_snap/]) {
-      kill(bed, step, "clone", { origin: "web", volume: "copy" });
-      writeFileSync(join(mountPoint, "file"), `written after ${step}`);
-      run("sync", "-f", mountPoint);
-    }
-    await mosaic.unmountVolume("web", mountPoint);
-    await mosaic.cloneVolume("web", "copy");
-    expect(expectPoolSame(bed)).toHaveLength(2);
-    expect(await listProblems(mosaic)).toEqual([]);
-  });
-
-  test("a drop that is killed is finished by the next, unless somebody else has the id by then", async () => {
-    await using mosaic = await openMosaic(bed.config);
-    const drop = (step: RegExp) => kill(bed, step, "drop", { volume: "web" });
-    await mosaic.createVolume("web", DISK);
-    drop(/set_transaction_id/);
-    await mosaic.createVolume("web", DISK);
-    expect(expectPoolSame(bed)).toEqual([1]);
-    drop(/0 'delete/);
-    // What the killed run had sent may be on its way still.
-    while (!trySend(poolOf(bed), "create_thin 1")) await Bun.sleep(20);
-    await mosaic.createVolume("other", DISK);
-    expect(listIds(bed)).toEqual([2]);
-    expect(readIds(bed)).toEqual([1, 2]);
-    expect(await listProblems(mosaic)).toEqual([]);
-    dmsetup("message", poolOf(bed), "0", "delete 1");
-  });
+/** Neither a device nor, where no udev runs, a node. */
+async function testLeftDevice(bed: Bed): Promise<void> {
+  await using mosaic = await openMosaic(bed.config);
+  await mosaic.createVolume("web", DISK);
+  expect(killAtStep(bed.config, "kill-after", /dmsetup load/, "attach", { volume: "web" })).toBe(true);
+  expect(await listProblems(mosaic)).toEqual(["leftover-device"]);
+  await mosaic.createVolume("other", DISK);
+  expect(listBedDevices(bed)).toEqual([]);
+  await mosaic.attachVolume("web");
+  await mosaic.detachVolume("web");
+  expect(readdirSync("/dev/mapper").filter((name) => name.startsWith("mosaic-"))).toEqual([]);
 }
 
 async function testIds(bed: Bed): Promise<void> {

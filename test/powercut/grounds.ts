@@ -14,19 +14,22 @@ export interface Ground {
 
 /** Makes what is not there yet, and mounts all of it: a filesystem that the power cut caught replays its log. */
 export function openGrounds(directory: string): Ground[] {
+  run("modprobe", "fuse");
   return [
     { ...openFilesystem(directory, "loop", "xfs"), hasDevices: true },
     { ...openFilesystem(directory, "btrfs", "btrfs"), hasDevices: false },
+    // A chain that is too long would be refused: nothing is made one image again while it works.
+    { ...openFilesystem(directory, "qcow2", "xfs", ["chain: 64"]), hasDevices: true },
     { ...openPool(directory, "dmthin"), hasDevices: true },
   ];
 }
 
-function openFilesystem(directory: string, name: string, filesystem: string) {
+function openFilesystem(directory: string, name: string, filesystem: string, lines: readonly string[] = []) {
   const image = makeImage(directory, name, "2G", (path) => run(`mkfs.${filesystem}`, "-q", path));
   const location = join(directory, name);
   mkdirSync(location, { recursive: true });
   run("mount", "-o", "loop", image, location);
-  return { name, config: writeConfig(directory, name, [`location: ./${name}`]) };
+  return { name, config: writeConfig(directory, name, [`location: ./${name}`, ...lines]) };
 }
 
 /** Its devices come back as they were, and moctl makes the pool active; the first time that takes a format, which it never does. */

@@ -2,16 +2,17 @@ import { MosaicError } from "../../base/errors.ts";
 import { checkLocation } from "../../location/check.ts";
 import type { Finding } from "../../location/finding.ts";
 import { isLockedPath } from "../../location/locks.ts";
-import { listMappedUsers, type MappedDevice } from "../../system/devicemapper.ts";
+import type { MappedDevice } from "../../system/devicemapper.ts";
 import { runDmsetup } from "../../system/dmsetup.ts";
 import { findStatus } from "../../system/files.ts";
 import { describeHolder } from "../../system/holders.ts";
 import { listThinDevices, type ThinDevice } from "../../system/thintools.ts";
-import { lockPool, UUID_PREFIX, whileReadable } from "./change.ts";
+import { lockPool, whileReadable } from "./change.ts";
 import { findLastingHolders, toBlockDevice } from "./devices.ts";
 import { describeDifferences, describeEmpty, describeRoom, describeZeroing } from "./findings.ts";
 import { readPoolStatus, requireSound } from "./health.ts";
 import { findLedger, findMismatch, writeLedger } from "./ledger.ts";
+import { listOwnDevices } from "./leftovers.ts";
 import { METADATA_ID, restoreMetadata } from "./metadata.ts";
 import { emptyObject, findObject, listObjects, type ThinObject, writeObject } from "./objects.ts";
 import type { Pool } from "./pool.ts";
@@ -111,8 +112,7 @@ async function* checkDevices(store: ThinStore, pool: Pool): AsyncGenerator<Findi
   const busy = new Set(
     [...listObjects(store.location.path)].filter(({ path }) => isLockedPath(path)).map(({ id }) => id),
   );
-  for (const device of listMappedUsers(pool.number).filter(({ uuid }) => uuid.startsWith(UUID_PREFIX))) {
-    const id = Number(device.uuid.slice(device.uuid.lastIndexOf("-") + 1));
+  for (const { device, id } of listOwnDevices(pool)) {
     if (busy.has(id)) continue;
     const finding = await checkDevice(store, device);
     if (finding) yield finding;

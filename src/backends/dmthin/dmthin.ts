@@ -19,6 +19,7 @@ import { cloneThin, whileActive } from "./clone.ts";
 import { findThinDevice, findThinHolders } from "./devices.ts";
 import { describeHealth } from "./health.ts";
 import { requireList } from "./ledger.ts";
+import { sweepDevices } from "./leftovers.ts";
 import { blockMetadata } from "./metadata.ts";
 import { findObject } from "./objects.ts";
 import { requireCommitted } from "./overcommit.ts";
@@ -80,6 +81,7 @@ function openStore(context: BackendContext): ThinStore {
       const object = findObject(path);
       return pool && object ? findThinHolders(pool, object.id) : [];
     },
+    sweep: () => sweepDevices(store),
     release: () => requireDroppable(store),
     remove: (_steps, path) => removeThin(store, path, hasRecord(path)),
     removeLeft: (_steps, path) => removeThin(store, path, false),
