@@ -14,6 +14,12 @@ for (const row of ALL_BEDS) {
 }
 
 /** The lines of a word, a colon and a text. */
+/** The package of QEMU keeps the number of its first release, and takes the later ones as patches. */
+function packaged(name: string, version: string): string {
+  const kept = name.startsWith("qemu-") ? version.split(".").slice(0, 2).join(".") : version;
+  return kept.replaceAll(".", "\\.");
+}
+
 function readLines(text: string): Map<string, string> {
   return new Map(
     text
@@ -67,8 +73,6 @@ async function readNumbers(bed: Bed): Promise<void> {
   );
   expect(info.get("kernel")).toStartWith(`${run("uname", "-r").trim()} with `);
   for (const [, name = "", version = ""] of (info.get("tools") ?? "").matchAll(/([\w-]+) ([\d.]+)/g))
-    expect(run("dpkg-query", "-W", name)).toMatch(
-      new RegExp(`\\t(\\d+:)?${version.replaceAll(".", "\\.")}-`),
-    );
+    expect(run("dpkg-query", "-W", name)).toMatch(new RegExp(`\\t(\\d+:)?${packaged(name, version)}[+-]`));
   expect(info.get("tools")).not.toBe("none needed");
 }
