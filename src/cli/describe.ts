@@ -40,6 +40,7 @@ export function formatDetails(volume: VolumeDetails): string {
     ["virtual", formatBytes(volume.virtualBytes)],
     ["allocated", formatBytes(volume.allocatedBytes)],
     ["exclusive", formatBytes(volume.exclusiveBytes)],
+    ["shared", formatBytes(findShared(volume))],
     ["inside", inside ? `${formatBytes(inside.sizeBytes)}, ${formatBytes(inside.usedBytes)} used` : "-"],
     ["image", volume.image ? `${volume.image.format}: ${volume.image.chain.join(" ")}` : "-"],
     ["attached", volume.attachedAs ?? "-"],
@@ -60,6 +61,11 @@ export function formatDetails(volume: VolumeDetails): string {
 /** A line without anything to say ends after its colon, as the first mosaic printed it. */
 function formatLines(rows: readonly (readonly [string, string])[]): string {
   return rows.map(([label, text]) => `${escapeControls(`${label}: ${text}`).trimEnd()}\n`).join("");
+}
+
+/** What other volumes have too. */
+function findShared({ allocatedBytes, exclusiveBytes }: VolumeDetails): number | null {
+  return exclusiveBytes === null ? null : Math.max(0, allocatedBytes - exclusiveBytes);
 }
 
 function formatBytes(bytes: number | null): string {

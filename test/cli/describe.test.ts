@@ -118,6 +118,7 @@ test("all about a volume is one line for each thing, and no text forges one", ()
       "virtual: 512M (536870912)",
       "allocated: 1.5K (1536)",
       "exclusive: -",
+      "shared: -",
       "inside: 2K (2048), 1K (1024) used",
       "image: -",
       "attached: -",

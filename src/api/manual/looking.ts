@@ -75,6 +75,7 @@ export const INFO: readonly [Use, Use] = [
         "virtual: 64M (67108864)",
         "allocated: 384K (393216)",
         "exclusive: 88K (90112)",
+        "shared: 296K (303104)",
         "inside: 58.6M (61456384), 24K (24576) used",
         "attached: -",
         "mounted: /srv/web",
@@ -84,7 +85,7 @@ export const INFO: readonly [Use, Use] = [
         "created: 2026-11-27T12:00:00.000Z",
         "stored: web",
       ],
-      "asked is the size asked for; virtual what its users see as its size, - when nothing limits it; allocated what it takes of the location, shared data included; exclusive what a drop would free, - when it cannot be told; inside the size of the filesystem in it and what is used of that, - for a disk, for a directory, and where it cannot be told; stored where it lies below the location; image its format and the files that it is made of, its own first.",
+      "asked is the size asked for; virtual what its users see as its size, - when nothing limits it; allocated what it takes of the location, shared data included; exclusive what a drop would free, - when it cannot be told; shared the rest, which others have too; inside the size of the filesystem in it and what is used of that, - for a disk, for a directory, and where it cannot be told; stored where it lies below the location; image its format and the files that it is made of, its own first.",
       "With --json, image.blockdev is what a QEMU that opens the image itself takes for --blockdev, with the whole chain: add a node-name. It must not open it while the volume is attached or mounted here; while it has it open, moctl says BUSY.",
     ],
     answer: {
