@@ -32,6 +32,7 @@ describe("a tool gets", () => {
       // Where no udev runs, libdevmapper is told so.
       const withoutUdev = existsSync("/run/udev/control") ? [] : ["DM_DISABLE_UDEV=1"];
       expect((await show(["env"])).trim().split("\n").sort()).toEqual([
+        "DM_DEFAULT_NAME_MANGLING_MODE=none",
         ...withoutUdev,
         "LANG=C",
         "LC_ALL=C",
