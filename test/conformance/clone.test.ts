@@ -105,7 +105,7 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
     run("mkdir", join(first, "busy"));
     writeFileSync(join(first, "synced"), "before the clone");
     const script =
-      'i=0; while :; do i=$((i+1)); echo $i > "$1/$((i % 50))"; rm -f "$1/$(((i + 7) % 50))"; done';
+      'i=0; while [ ! -e "$1/stop" ]; do i=$((i+1)); echo $i > "$1/$((i % 50))"; rm -f "$1/$(((i + 7) % 50))"; done';
     const writer = Bun.spawn(["sh", "-c", script, "sh", join(first, "busy")], { stderr: "ignore" });
     try {
       for (const name of ["one", "two"]) {
@@ -125,7 +125,8 @@ function expectDistinctClones(bed: Bed, filesystem: FilesystemName): void {
         await mosaic.unmountVolume(name, second);
       }
     } finally {
-      writer.kill("SIGKILL");
+      // Killed, it would leave a child that is still at work in the filesystem.
+      writeFileSync(join(first, "busy/stop"), "");
       await writer.exited;
     }
     writeFileSync(join(first, "thawed"), "writable");
