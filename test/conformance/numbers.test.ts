@@ -1,10 +1,11 @@
 import { afterEach, expect, test } from "bun:test";
 import { join } from "node:path";
 import { type Mosaic, openMosaic, type VolumeDetails } from "../../src/index.ts";
-import { ALL_BEDS, type Bed, type BedRow, describeOnBed, hasImages, run } from "../support/beds.ts";
+import { ALL_BEDS, type Bed, type BedRow, describeOnBed, dmsetup, hasImages, run } from "../support/beds.ts";
 import { until } from "../support/expect.ts";
 import { makeFilled, writeInto } from "../support/filled.ts";
 import { clearBed } from "../support/foreign.ts";
+import { poolOf, readStatus } from "../support/pools.ts";
 
 // Every number of info and list, compared with what other programs and the kernel's files say.
 
@@ -19,7 +20,7 @@ const MORE_BEDS: readonly BedRow[] = [
 for (const row of [...ALL_BEDS, ...MORE_BEDS]) {
   describeOnBed(row, (bed) => {
     afterEach(() => clearBed(bed));
-    test("the space of the location is that of stat -f and findmnt", () => compareSpace(bed));
+    test("the space of the location is that of stat -f and findmnt, or of the pool", () => compareSpace(bed));
     test("what a volume takes is what stat, du, filefrag and btrfs say", () => compareVolume(bed));
     test("a clone and its parent are what their records say, and a drop frees what info says", () =>
       compareClone(bed));
@@ -31,6 +32,19 @@ function readNumbers(...argv: readonly string[]): number[] {
     .trim()
     .split(/\s+/)
     .map(Number);
+}
+
+/** The space of a location by the kernel: of its filesystem, or of its pool. */
+function readSpace(bed: Bed): { sizeBytes: number; usedBytes: number; availableBytes: number } {
+  if (bed.isPool) {
+    const unit = Number(dmsetup("table", poolOf(bed)).split(" ")[5]) * 512;
+    const [used = 0, total = 0] = readStatus(bed)[2]?.split("/").map(Number) ?? [];
+    return { sizeBytes: total * unit, usedBytes: used * unit, availableBytes: (total - used) * unit };
+  }
+  const [unit = 0, blocks = 0, free = 0, available = 0] = readNumbers(
+    ...["stat", "-f", "-c", "%S %b %f %a", bed.location],
+  );
+  return { sizeBytes: blocks * unit, usedBytes: (blocks - free) * unit, availableBytes: available * unit };
 }
 
 /** The bytes of an image in extents that are shared, as filefrag shows them in blocks. */
@@ -55,18 +69,12 @@ function readBtrfsUse(path: string): { total: number; exclusive: number } {
 async function compareSpace(bed: Bed): Promise<void> {
   await using mosaic = await openMosaic(bed.config);
   await makeFilled(bed, mosaic, "web", 3);
-  const read = () => readNumbers("stat", "-f", "-c", "%S %b %f %a", bed.location);
-  await until("a filesystem at rest", () => {
-    const { space } = mosaic.info();
-    const [unit = 0, blocks = 0, free = 0, available = 0] = read();
-    return (
-      space.sizeBytes === blocks * unit &&
-      space.usedBytes === (blocks - free) * unit &&
-      space.availableBytes === available * unit
-    );
+  await until("a location at rest", () => {
+    const { sizeBytes, usedBytes, availableBytes } = mosaic.info().space;
+    return Bun.deepEquals({ sizeBytes, usedBytes, availableBytes }, readSpace(bed));
   });
   expect(mosaic.info().space.filesystem).toBe(
-    run("findmnt", "-n", "-o", "FSTYPE", "-T", bed.location).trim(),
+    bed.isPool ? "thin-pool" : run("findmnt", "-n", "-o", "FSTYPE", "-T", bed.location).trim(),
   );
   expect(mosaic.info().space.sizeBytes).toBeGreaterThan(2 * 1024 * MIB);
 }
@@ -190,8 +198,7 @@ async function measureUsed(bed: Bed): Promise<number> {
     // Unlike syncfs(2) it wakes up who removes subvolumes.
     if (isBtrfs) run("btrfs", "filesystem", "sync", bed.location);
     else run("sync", "-f", bed.location);
-    const [unit = 0, blocks = 0, free = 0] = readNumbers("stat", "-f", "-c", "%S %b %f", bed.location);
-    seen.push((blocks - free) * unit);
+    seen.push(readSpace(bed).usedBytes);
     const isEmptied = !isBtrfs || run("btrfs", "subvolume", "list", "-d", bed.location) === "";
     return isEmptied && new Set(seen.slice(-3)).size === 1;
   });
