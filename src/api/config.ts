@@ -37,6 +37,8 @@ export interface Config {
   readonly limits: PoolLimits;
   /** The most images that a volume may be made of; undefined when the config does not say. */
   readonly chain: number | undefined;
+  /** Who shows disks of ploop. */
+  readonly engine: "auto" | "kernel" | "qemu" | undefined;
   /** INVALID_CONFIG at the place of a key, for what only the backend can find out. */
   faultAt(key: string, message: string): MosaicError;
 }
@@ -72,6 +74,7 @@ export function parseConfig(file: ConfigFile): Config {
       overcommit: typeof limits?.overcommit === "number" ? limits.overcommit : null,
     },
     chain: fields.chain,
+    engine: fields.engine,
     faultAt: (key, message) => source.fault([key], message),
   };
 }

@@ -22,6 +22,7 @@ export interface ConfigFields {
     | { readonly data?: number; readonly metadata?: number; readonly overcommit?: number | "none" }
     | undefined;
   readonly chain?: number | undefined;
+  readonly engine?: "auto" | "kernel" | "qemu" | undefined;
 }
 
 /** A key of a config. */
@@ -123,6 +124,14 @@ export const CONFIG_KEYS: Readonly<Record<keyof ConfigFields, ConfigKey>> = {
     details:
       "The most images that a volume of type qcow2 may be made of: its own, and those below it that it shares with its origin and clones. A clone that would make more is refused, and `check --repair` makes such a volume one image again. See QCOW2.",
     schema: () => z.int().check(z.minimum(2), z.maximum(64)),
+  },
+  engine: {
+    value: "auto, kernel or qemu",
+    isOwn: true,
+    absent: "auto when absent",
+    details:
+      "What shows the disks of type ploop as block devices: the kernel of an OpenVZ host, by its program ploop, or a qemu-storage-daemon, on any kernel. auto takes the kernel where it is one of OpenVZ. See PLOOP.",
+    schema: () => z.enum(["auto", "kernel", "qemu"]),
   },
 };
 

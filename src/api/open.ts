@@ -54,6 +54,7 @@ export function openConfigured(config: Config, options: OpenOptions = {}): Mosai
     state: config.state,
     limits: config.limits,
     chain: config.chain,
+    engine: config.engine,
     lockTimeoutMs: options.lockTimeoutMs ?? 30_000,
     wrongLocation: (found, expected) =>
       config.faultAt("location", `location: expected ${expected}, found ${found}`),

@@ -222,6 +222,8 @@ export interface BackendContext {
   readonly limits: PoolLimits;
   /** The most images that a volume may be made of; undefined when the config does not say. */
   readonly chain: number | undefined;
+  /** Who shows disks of ploop; undefined when the config does not say. */
+  readonly engine: "auto" | "kernel" | "qemu" | undefined;
   readonly lockTimeoutMs: number;
   /** Makes the error for a location of the wrong kind, at its place in the config. */
   readonly wrongLocation: (found: string, expected: string) => MosaicError;

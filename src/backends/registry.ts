@@ -23,7 +23,7 @@ export interface BackendWords {
 }
 
 /** A key of a config that only some backends have. */
-export type BackendKey = "chain" | "default_fs" | "layout" | "quota" | "pool" | "state" | "limits";
+export type BackendKey = "chain" | "default_fs" | "engine" | "layout" | "quota" | "pool" | "state" | "limits";
 
 /** One storage technology: the only place that names a backend. */
 export interface BackendRow {
@@ -104,7 +104,7 @@ export const BACKENDS = {
       size: "yes",
     },
     aliases: [],
-    keys: ["default_fs", "layout"],
+    keys: ["default_fs", "layout", "engine"],
     quotas: [],
     tools: ["blkid", "cp", "find", "flock", "fsfreeze", "qemu-img", "qemu-storage-daemon", "true"],
     kernelFeatures: listExportFeatures,

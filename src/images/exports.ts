@@ -6,19 +6,17 @@ import { closeFd, listDirectory } from "../system/files.ts";
 import { findProcesses, type Holder } from "../system/holders.ts";
 import { findLoopDevice, toExportKey } from "../system/loop.ts";
 import { findServer, hasServed } from "../system/nbdserver.ts";
+import { findMountedDisk, unmountDisk } from "../system/ploopdevice.ts";
 import { exportsDirectoryOf, makeRunDirectory } from "../system/rundir.ts";
 import type { Steps } from "../system/steps.ts";
 import {
-  type BlockNode,
   endDaemon,
   exportPathOf,
   findDaemon,
   isShown,
   isShownHere,
   isStopped,
-  type LayeredNode,
   removeDaemon,
-  startDaemon,
 } from "../system/storagedaemon.ts";
 import type { RawFile } from "./images.ts";
 
@@ -38,23 +36,22 @@ export function listExports(identity: string): string[] {
   return listDirectory(exportsDirectoryOf(identity)).map((id) => exportDirectoryOf(identity, id));
 }
 
-/** Shows an image as a file, by the daemon that does it already where a device uses that. Throws BUSY, DAMAGED. */
+/** Shows an image as a file, as it is shown already where a device uses that. Throws BUSY, DAMAGED. */
 export async function openExport(
   steps: Steps,
   directory: string,
-  makeNode: () => BlockNode | LayeredNode,
+  show: () => Promise<void>,
   readOnly: boolean,
 ): Promise<RawFile> {
   const path = exportPathOf(directory);
   if (steps.planning) {
-    await startDaemon(steps, directory, makeNode());
+    await show();
     return { path, fd: -1, close() {} };
   }
   requireNotStopped(directory);
   const lockFd = await lockExport(directory);
   try {
-    if (!findLoopDevice(toExportKey(path)))
-      await startAnew(steps, directory, () => startDaemon(steps, directory, makeNode()));
+    if (!findLoopDevice(toExportKey(path))) await startAnew(steps, directory, show);
     requireAlive(directory);
     const fd = calling("open", path, () => openSync(path, readOnly ? constants.O_RDONLY : constants.O_RDWR));
     const close = () => {
@@ -73,7 +70,7 @@ export async function closeExport(steps: Steps, directory: string): Promise<void
   if (!isExported(directory)) return;
   const lockFd = await lockExport(directory);
   try {
-    if (!isInUse(directory)) await endDaemon(steps, directory);
+    if (!isInUse(directory)) await endExport(steps, directory);
   } finally {
     closeFd(lockFd);
   }
@@ -90,7 +87,7 @@ export async function sweepExports(steps: Steps, identity: string): Promise<void
     const lockFd = lockIfStill(directory);
     if (lockFd === undefined) continue;
     try {
-      if (isAbandoned(directory)) await endDaemon(steps, directory);
+      if (isAbandoned(directory)) await endExport(steps, directory);
     } catch (thrown) {
       // What does not end stays for `check`: the command that sweeps has another purpose.
       if (!(thrown instanceof MosaicError) || thrown.code === "CANCELLED") throw thrown;
@@ -131,8 +128,7 @@ export function requireNotStopped(directory: string): void {
 
 /** Throws DAMAGED for an export whose daemon died while a device uses it. */
 export function requireNotDead(directory: string): void {
-  if (findLoopDevice(toExportKey(exportPathOf(directory))) && findDaemon(directory) === undefined)
-    throw deadError(directory);
+  if (findLoopDevice(toExportKey(exportPathOf(directory))) && !isAlive(directory)) throw deadError(directory);
 }
 
 /** DAMAGED for an export whose daemon died. */
@@ -148,20 +144,33 @@ export async function startAnew(steps: Steps, directory: string, start: () => Pr
   try {
     await start();
   } catch (thrown) {
-    await removeDaemon(directory);
+    await (findMountedDisk(directory) === undefined ? removeDaemon(directory) : endExport(steps, directory));
     throw thrown;
   }
 }
 
 /** Of one that only waits nobody knows how it was started. */
 async function endUnused(steps: Steps, directory: string): Promise<void> {
-  if (findDaemon(directory) === undefined && !isShown(directory) && !hasServed(directory)) return;
-  await endDaemon(steps, directory);
+  const isKernels = findMountedDisk(directory) !== undefined;
+  if (!isKernels && findDaemon(directory) === undefined && !isShown(directory) && !hasServed(directory))
+    return;
+  await endExport(steps, directory);
   makeRunDirectory(directory);
 }
 
+/** Ends what shows an image. */
+function endExport(steps: Steps, directory: string): Promise<void> {
+  const descriptor = findMountedDisk(directory);
+  return descriptor === undefined ? endDaemon(steps, directory) : unmountDisk(steps, directory, descriptor);
+}
+
+/** The kernel does not die alone. */
+function isAlive(directory: string): boolean {
+  return findDaemon(directory) !== undefined || findMountedDisk(directory) !== undefined;
+}
+
 function requireAlive(directory: string): void {
-  if (findDaemon(directory) === undefined) throw deadError(directory);
+  if (!isAlive(directory)) throw deadError(directory);
   if (isShownHere(directory)) return;
   const message =
     "its storage daemon shows it in another mount namespace: use it from there, or unmount and detach it";

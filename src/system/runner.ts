@@ -32,6 +32,7 @@ const PACKAGES = {
   dmsetup: { tools: ["dmsetup"], version: ["dmsetup", "version"] },
   findutils: { tools: ["find"], version: ["find", "--version"] },
   "thin-provisioning-tools": { tools: ["thin_check", "thin_ls"], version: ["thin_check", "-V"] },
+  ploop: { tools: ["ploop"], version: ["ploop", "-V"] },
   "qemu-system-common": { tools: ["qemu-storage-daemon"], version: ["qemu-storage-daemon", "--version"] },
   "qemu-utils": { tools: ["qemu-img"], version: ["qemu-img", "--version"] },
   "util-linux": { tools: ["blkid", "flock", "fsfreeze"], version: ["flock", "--version"] },

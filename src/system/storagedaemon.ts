@@ -195,7 +195,7 @@ export function commandDaemon(
 /** Whether the file of an export is mounted here; it may be in another mount namespace only. */
 export function isShownHere(directory: string): boolean {
   const path = exportPathOf(directory);
-  return readOwnMounts().some((mount) => mount.mountPoint === path && mount.filesystem.startsWith("fuse"));
+  return readOwnMounts().some((mount) => mount.mountPoint === path);
 }
 
 /** Whether the file of an export is mounted anywhere, also when its daemon is dead. */

@@ -21,17 +21,16 @@ import {
 } from "../../system/files.ts";
 import type { Holder } from "../../system/holders.ts";
 import { findServer } from "../../system/nbdserver.ts";
-import { findDaemon } from "../../system/storagedaemon.ts";
 import { DESCRIPTOR_NAME, readDescriptor } from "./descriptor.ts";
 import { readDisk, windowOf } from "./disk.ts";
-import { makeReady } from "./ready.ts";
 import { whileShown } from "./staged.ts";
+import type { PloopStore } from "./store.ts";
 import { findDiskUsers } from "./users.ts";
 import { formatXml } from "./xml.ts";
 
 /** The clone is a disk of its own, as ploop(8) expects one: all images in its directory, which share their blocks with those of the origin. */
 export async function cloneDisk(
-  store: ImageStore,
+  store: PloopStore,
   origin: VolumeAddress,
   makeRecord: (origin: VolumeRecord) => VolumeRecord,
 ): Promise<VolumeRecord> {
@@ -43,12 +42,12 @@ export async function cloneDisk(
   const build = async (operation: Operation) => {
     await shareImages(store, volume, operation);
     // What was in use when it was shared was not closed.
-    if (!steps.planning) await makeReady(steps, readDisk(operation.volumePath), false);
+    if (!steps.planning) await store.engine.prepare(steps, readDisk(operation.volumePath), false);
     const { filesystem, id } = record;
     if (filesystem === null || !isFilesystemName(filesystem)) return;
     const disk = readDisk(volume.path);
     const planned = { files: disk.deltas.map((delta) => basename(delta.path)), window: windowOf(disk, "fs") };
-    await whileShown(steps, store.location, { path: operation.volumePath, id, planned }, false, (rawPath) =>
+    await whileShown(store, { path: operation.volumePath, id, planned }, false, (rawPath) =>
       makeDistinct(steps, filesystem, rawPath, operation.fd),
     );
   };
@@ -65,7 +64,7 @@ async function shareImages(store: ImageStore, volume: LockedVolume, operation: O
   const directory = exportDirectoryOf(identityOf(store.location), volume.record.id);
   const server = findServer(directory);
   if (device || server)
-    requireUnheld(volume.record, findDiskUsers(volume.path, findDaemon(directory)).filter(isStranger));
+    requireUnheld(volume.record, findDiskUsers(volume.path, directory).filter(isStranger));
   else requireUnheld(volume.record, await store.form.holders(volume.path, volume.fd));
   if (!device && !server) await images.release?.(volume);
   await makeDirectory(steps, operation.volumePath, 0o700);

@@ -8,7 +8,9 @@ import { findStatus, listDirectory, toFileKey } from "../../system/files.ts";
 import { findDirectoryMounts, type Holder } from "../../system/holders.ts";
 import { getAttribute } from "../../system/libc.ts";
 import { toExportKey } from "../../system/loop.ts";
+import { findMountedDisk } from "../../system/ploopdevice.ts";
 import { exportPathOf, findDaemon, hasOpen } from "../../system/storagedaemon.ts";
+import { DESCRIPTOR_NAME } from "./descriptor.ts";
 import { findDiskUsers } from "./users.ts";
 
 /** What a volume of ploop is in its location. */
@@ -30,9 +32,8 @@ export function ploopForm(location: Location, kindOf: NonNullable<Form["kindOf"]
 
 async function findHolders(location: Location, path: string): Promise<Holder[]> {
   const directory = findExport(location, path);
-  const daemon = directory === undefined ? undefined : findDaemon(directory);
   const mounts = findDirectoryMounts(placeInFilesystem(location, path));
-  const others = [...mounts, ...findDiskUsers(path, daemon)];
+  const others = [...mounts, ...findDiskUsers(path, directory)];
   if (directory === undefined) return others;
   const key = toExportKey(exportPathOf(directory));
   return findImageHolders(key, () => [...others, ...findExportUsers(directory)]);
@@ -43,6 +44,8 @@ function findExport(location: Location, path: string): string | undefined {
   const record = parseRecord(getAttribute(path, RECORD_ATTRIBUTE) ?? Buffer.alloc(0));
   if (!record) return undefined;
   const directory = exportDirectoryOf(identityOf(location), record.id);
+  const shown = findMountedDisk(directory);
+  if (shown !== undefined) return shown === `${path}/${DESCRIPTOR_NAME}` ? directory : undefined;
   const daemon = findDaemon(directory);
   if (daemon === undefined) return directory;
   const files = listDirectory(path).flatMap((name) => findStatus(`${path}/${name}`) ?? []);

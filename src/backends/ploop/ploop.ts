@@ -2,7 +2,6 @@ import { MosaicError, quote } from "../../base/errors.ts";
 import { FILESYSTEM_NAMES, filesystemOf, isFilesystemName } from "../../filesystems/registry.ts";
 import { blockAccess } from "../../images/devices.ts";
 import { surveyImages } from "../../images/holders.ts";
-import type { ImageStore } from "../../images/images.ts";
 import { resizeImage } from "../../images/resize.ts";
 import { statImage } from "../../images/stat.ts";
 import { adoptVolume, publishVolume } from "../../location/changes.ts";
@@ -17,12 +16,14 @@ import { checkPloop } from "./check.ts";
 import { cloneDisk } from "./clone.ts";
 import { DESCRIPTOR_NAME, findDescriptor, IMAGE_NAME } from "./descriptor.ts";
 import { type Disk, guessFilesystem, readDisk, readTables, windowOf } from "./disk.ts";
+import { engineOf } from "./engine.ts";
 import { ploopForm } from "./form.ts";
 import { findPartition, PARTITION_START } from "./gpt.ts";
 import { SECTOR } from "./header.ts";
 import { ploopImages } from "./images.ts";
 import { makeDisk } from "./make.ts";
 import { whileShown } from "./staged.ts";
+import type { PloopStore } from "./store.ts";
 
 const SIZE_STEP_BYTES = 1024 ** 2;
 /** What a table of 64 MiB reaches with blocks of 1 MiB. */
@@ -31,9 +32,10 @@ const SIZE_MAX_BYTES = 16 * 1024 ** 4 - 1024 ** 3;
 /** Volumes are directories as ploop(8) of OpenVZ makes them, which go back and forth between it and here. */
 export function openPloop(context: BackendContext): Backend {
   const location = openLocation(context.location, context);
-  const images = ploopImages(context.steps, location);
+  const engine = engineOf(context.engine);
+  const images = ploopImages(context.steps, location, engine);
   const form = ploopForm(location, (_steps, path) => findKind(path));
-  const store: ImageStore = { ...context, location, form, images };
+  const store: PloopStore = { ...context, location, form, images, engine };
   return {
     ...locationMembers(store),
     limits: {
@@ -69,15 +71,16 @@ export function openPloop(context: BackendContext): Backend {
 }
 
 async function createDisk(
-  { steps, location }: ImageStore,
+  store: PloopStore,
   { id, kind, filesystem, sizeBytes }: VolumeRecord,
   { volumePath, fd }: Operation,
 ): Promise<void> {
+  const { steps } = store;
   const size = sizeBytes ?? 0;
   await makeDisk(steps, volumePath, kind, size);
   if (filesystem === null || !isFilesystemName(filesystem)) return;
   const planned = { files: [IMAGE_NAME], window: { offset: PARTITION_START * SECTOR, size } };
-  await whileShown(steps, location, { path: volumePath, id, planned }, false, (rawPath) =>
+  await whileShown(store, { path: volumePath, id, planned }, false, (rawPath) =>
     filesystemOf(filesystem).make(steps, rawPath, fd),
   );
 }

@@ -1,42 +1,32 @@
 import { exportDirectoryOf, openExport } from "../../images/exports.ts";
 import { settleExport } from "../../images/holders.ts";
 import { Deferred } from "../../location/deferred.ts";
-import { identityOf, type Location } from "../../location/location.ts";
-import type { Steps } from "../../system/steps.ts";
-import type { Window } from "../../system/storagedaemon.ts";
+import { identityOf } from "../../location/location.ts";
 import { IMAGE_NAME } from "./descriptor.ts";
 import { readDisk } from "./disk.ts";
+import type { ShownDisk } from "./engine.ts";
 import { PARTITION_START } from "./gpt.ts";
 import { SECTOR } from "./header.ts";
-import { describeLayers, layFiles } from "./nodes.ts";
-import { makeReady } from "./ready.ts";
+import type { PloopStore } from "./store.ts";
 
-/** A disk of kind fs that nobody knows yet, with the id of its export, and what a plan, in which it is not there, shows of it. */
-export interface StagedDisk {
-  readonly path: string;
+/** A disk of kind fs that nobody knows yet, with the id of its export. */
+export interface StagedDisk extends Omit<ShownDisk, "kind"> {
   readonly id: string;
-  readonly planned?: { readonly files: readonly string[]; readonly window: Window };
 }
+
+const PLANNED = { files: [IMAGE_NAME], window: { offset: PARTITION_START * SECTOR } };
 
 /** Runs an action with the partition of a disk, shown as a file, on which only this process works. */
 export async function whileShown<T>(
-  steps: Steps,
-  location: Location,
-  { path, id, planned }: StagedDisk,
+  { steps, location, engine }: Pick<PloopStore, "steps" | "location" | "engine">,
+  { path, id, planned = PLANNED }: StagedDisk,
   readOnly: boolean,
   action: (rawPath: string) => Promise<T>,
 ): Promise<T> {
-  if (!steps.planning) await makeReady(steps, readDisk(path), readOnly);
-  const { files, window } = planned ?? { files: [IMAGE_NAME], window: { offset: PARTITION_START * SECTOR } };
-  const plan = () =>
-    layFiles(
-      files.map((file) => `${path}/${file}`),
-      window,
-      readOnly,
-    );
-  const makeNode = () => (steps.planning ? plan() : describeLayers(readDisk(path), "fs", readOnly));
+  if (!steps.planning) await engine.prepare(steps, readDisk(path), readOnly);
   const directory = exportDirectoryOf(identityOf(location), id);
-  const raw = await openExport(steps, directory, makeNode, readOnly);
+  const show = () => engine.show(steps, directory, { path, kind: "fs", planned }, readOnly);
+  const raw = await openExport(steps, directory, show, readOnly);
   await using closing = new Deferred();
   closing.defer(() => settleExport(steps, directory));
   closing.defer(async () => raw.close());

@@ -5,10 +5,14 @@ import { findStatus, listDirectory, toFileKey } from "../../system/files.ts";
 import type { Holder } from "../../system/holders.ts";
 import { listLoopDevices } from "../../system/loop.ts";
 import { isAtOrBelow } from "../../system/mounts.ts";
+import { findMountedDisk } from "../../system/ploopdevice.ts";
+import { findDaemon } from "../../system/storagedaemon.ts";
 
-/** Who has an image of a disk open, beside this process and the daemon that shows it: other programs, and the kernel for them. */
-export function findDiskUsers(directory: string, daemon?: number): Holder[] {
-  return [...findKernelUsers(directory), ...findDirectoryUsers(directory, daemon)];
+/** Who has an image of a disk open, beside this process and what shows it in an export: other programs, and the kernel for them. */
+export function findDiskUsers(directory: string, exportDirectory?: string): Holder[] {
+  const isOurs = exportDirectory !== undefined && findMountedDisk(exportDirectory) !== undefined;
+  const daemon = exportDirectory === undefined ? undefined : findDaemon(exportDirectory);
+  return [...(isOurs ? [] : findKernelUsers(directory)), ...findDirectoryUsers(directory, daemon)];
 }
 
 /**

@@ -12,7 +12,7 @@ import { closeFd, findStatus, makeSparseFile, openPath } from "../../system/file
 import { findLoopDevice, toExportKey } from "../../system/loop.ts";
 import { runTool } from "../../system/runner.ts";
 import type { Steps } from "../../system/steps.ts";
-import { type BlockNode, exportPathOf } from "../../system/storagedaemon.ts";
+import { type BlockNode, exportPathOf, startDaemon } from "../../system/storagedaemon.ts";
 import { finishSwitch, nodeNameOf } from "./switch.ts";
 
 const COPY_DEADLINE_MS = 24 * 3600 * 1000;
@@ -45,8 +45,9 @@ export function qcow2Images(steps: Steps, location: Location): Images {
     async open(volume, readOnly) {
       const directory = exportOf(location, volume.record);
       const device = findLoopDevice(keyAt(volume.record));
-      const node = () => describeImage(location, volume.path, volume.fd, readOnly);
-      const raw = await openExport(steps, directory, node, readOnly);
+      const show = () =>
+        startDaemon(steps, directory, describeImage(location, volume.path, volume.fd, readOnly));
+      const raw = await openExport(steps, directory, show, readOnly);
       try {
         if (device && !device.readOnly) await finishSwitch(steps, location, directory, volume);
         return raw;
@@ -66,12 +67,8 @@ export function qcow2Images(steps: Steps, location: Location): Images {
     },
     async whileOpen(path, id, readOnly, action) {
       const directory = exportDirectoryOf(identityOf(location), id);
-      const raw = await openExport(
-        steps,
-        directory,
-        () => describeStaged(steps, location, path, readOnly),
-        readOnly,
-      );
+      const show = () => startDaemon(steps, directory, describeStaged(steps, location, path, readOnly));
+      const raw = await openExport(steps, directory, show, readOnly);
       await using closing = new Deferred();
       closing.defer(() => settleExport(steps, directory));
       closing.defer(async () => raw.close());
