@@ -9,7 +9,7 @@ import { type Run, runProgram, type Side } from "./measure.ts";
 export const MOCTL = join(import.meta.dir, "../../dist/moctl");
 
 const IMAGE_BYTES = 8 * 1024 ** 3;
-const FILESYSTEMS = { plain: "ext4", loop: "xfs", qcow2: "xfs", btrfs: "btrfs" } as const;
+const FILESYSTEMS = { plain: "ext4", loop: "xfs", qcow2: "xfs", ploop: "xfs", btrfs: "btrfs" } as const;
 
 /** The backends that are measured. */
 export type BackendName = keyof typeof FILESYSTEMS;

@@ -5,7 +5,7 @@ import { compare, comparisonHeader, type Section } from "./table.ts";
 
 const ROUNDS = 15;
 /** The backends whose images a program shows as raw files. */
-const BACKENDS = ["qcow2"] as const;
+const BACKENDS = ["qcow2", "ploop"] as const;
 const CLONE = "moctl ./bed.mos clone $N $N-clone";
 const ATTACH = `moctl ./bed.mos attach base >device
 dd if=$(cut -d ' ' -f 2 device) of=/dev/null bs=4k count=1 iflag=direct status=none`;
@@ -34,7 +34,7 @@ export function measureImages(ground: Ground): Section[] {
 function compareClones(bed: Bed): string[] {
   makeFilledImage(bed, "little", "10MB");
   makeFilledImage(bed, "much", "1GB");
-  const makeOrigin = (filled: string) => `cp --reflink=always location/${filled} location/$N
+  const makeOrigin = (filled: string) => `cp -r --reflink=always location/${filled} location/$N
 moctl ./bed.mos adopt fs $N
 sync -f location`;
   const drop = "moctl ./bed.mos drop $N-clone\nmoctl ./bed.mos drop $N";

@@ -20,7 +20,7 @@ const LOADS: Readonly<Record<string, Load>> = {
   "writes of 1 MB": { ...LARGE, isRandom: false, isWriting: true },
 };
 
-/** How a storage daemon can open the file of an image. */
+/** How a storage daemon can open the file of an image; it does not depend on the format. */
 const MODES = {
   "writeback, threads": { aio: "threads", cache: { direct: false } },
   "writeback, io_uring": { aio: "io_uring", cache: { direct: false } },
@@ -36,7 +36,9 @@ export function measureSpeed(bed: Bed): Section {
   using ending = new DisposableStack();
   const targets: Record<string, Target> = { [RAW]: attachRaw(bed, ending) };
   targets[`${bed.backend}, by moctl`] = attachVolume(bed, ending);
-  for (const [mode, options] of Object.entries(MODES)) targets[mode] = attachMode(bed, mode, options, ending);
+  if (bed.backend === "qcow2")
+    for (const [mode, options] of Object.entries(MODES))
+      targets[mode] = attachMode(bed, mode, options, ending);
   for (const target of Object.values(targets)) fill(target);
   return describeSpeed(Object.keys(targets), measureTargets(targets));
 }
@@ -87,7 +89,8 @@ function attachVolume(bed: Bed, ending: DisposableStack): Target {
   const { device } = JSON.parse(run("attach", "speed", "--json")) as { device: string };
   ending.defer(() => run("detach", "speed"));
   const shown = readFileSync(`/sys/block/${basename(device)}/loop/backing_file`, "utf8").trim();
-  return { device, files: [shown, join(bed.directory, "location/speed")] };
+  const image = bed.backend === "ploop" ? "speed/root.hds" : "speed";
+  return { device, files: [shown, join(bed.directory, "location", image)] };
 }
 
 function attachMode(bed: Bed, mode: string, options: object, ending: DisposableStack): Target {

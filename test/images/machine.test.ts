@@ -30,7 +30,10 @@ umount /volume
 poweroff -f
 `;
 
-describeOnBed(BEDS.qcow2[0], (bed) => {
+for (const row of [BEDS.qcow2[0], BEDS.ploop[0]]) describeOnBed(row, testMachine);
+
+function testMachine(bed: Bed): void {
+  const [format, image] = bed.row.backend === "ploop" ? ["parallels", "root.hds"] : ["qcow2", ""];
   afterEach(() => clearBed(bed));
 
   test("a machine and a mount see what the other one wrote, and never use a volume at once", async () => {
@@ -45,9 +48,9 @@ describeOnBed(BEDS.qcow2[0], (bed) => {
       await mosaic.unmountVolume("vm", mountPoint);
     };
     await onHost(() => writeFileSync(join(mountPoint, "host"), "one"));
-    const { image } = await mosaic.statVolume("vm");
+    const { image: volume } = await mosaic.statVolume("vm");
     {
-      await using machine = new Machine(initrd, { ...image?.blockdev, ...NODE });
+      await using machine = new Machine(initrd, { ...volume?.blockdev, ...NODE });
       expect(await machine.untilSaid("machine: written")).toContain("host: one");
       for (const action of [
         () => mosaic.mountVolume("vm", mountPoint),
@@ -76,10 +79,10 @@ describeOnBed(BEDS.qcow2[0], (bed) => {
       await mosaic.mountVolume(name, mountPoint);
       expect(readFileSync(join(mountPoint, "machine"), "utf8")).toBe("from the machine\n".repeat(2));
       await mosaic.unmountVolume(name, mountPoint);
-      run("qemu-img", "check", "-q", "-f", "qcow2", join(bed.location, name));
+      run("qemu-img", "check", "-q", "-f", format, join(bed.location, name, image));
     }
   });
-});
+}
 
 /** A virtual machine whose disk is a node of QEMU. */
 class Machine {

@@ -20,6 +20,7 @@ export function openGrounds(directory: string): Ground[] {
     { ...openFilesystem(directory, "btrfs", "btrfs"), hasDevices: false },
     // A chain that is too long would be refused: nothing is made one image again while it works.
     { ...openFilesystem(directory, "qcow2", "xfs", ["chain: 64"]), hasDevices: true },
+    { ...openFilesystem(directory, "ploop", "xfs"), hasDevices: true },
     { ...openPool(directory, "dmthin"), hasDevices: true },
   ];
 }
