@@ -27,14 +27,16 @@ function testLocks(bed: Bed): void {
     return fd;
   }
 
-  /** A shell that says the pid of the process that goes on until it is killed; gives that pid. */
-  async function start(script: string, ...prefix: string[]): Promise<number> {
+  /** A shell that says the pid of the process that goes on until it is killed; gives that pid, and when the shell ends. */
+  async function startShell(script: string, ...prefix: string[]) {
     const child = Bun.spawn([...prefix, "sh", "-c", script, directory], { stdout: "pipe" });
     const { value } = await child.stdout.getReader().read();
     const pid = Number(Buffer.from(value ?? []).toString());
     pids.push(pid);
-    return pid;
+    return { pid, ended: child.exited };
   }
+
+  const start = async (script: string, ...prefix: string[]) => (await startShell(script, ...prefix)).pid;
 
   const startHolder = () => start("echo $$; exec sleep infinity", "flock", "--no-fork", directory);
   const take = (fd: number, timeoutMs: number, signal?: AbortSignal) =>
@@ -56,7 +58,11 @@ function testLocks(bed: Bed): void {
   });
 
   test("a lock that a process has inherited is LOCKED with the pid of that one", async () => {
-    const heir = await start('exec 9<"$0"; flock 9; sleep infinity >/dev/null & echo $!');
+    const { pid: heir, ended } = await startShell(
+      'exec 9<"$0"; flock 9; sleep infinity >/dev/null & echo $!',
+    );
+    // Until then the shell has the lock, too.
+    await ended;
     await expect(take(open(), 0)).rejects.toMatchObject({ code: "LOCKED", details: { pids: [heir] } });
   });
 
