@@ -7,7 +7,7 @@ const ROUNDS = 15;
 /** The backends whose images a program shows as raw files. */
 const BACKENDS = ["qcow2", "ploop"] as const;
 const CLONE = "moctl ./bed.mos clone $N $N-clone";
-const ATTACH = `moctl ./bed.mos attach base >device
+const ATTACH = `moctl ./bed.mos attach attached >device
 dd if=$(cut -d ' ' -f 2 device) of=/dev/null bs=4k count=1 iflag=direct status=none`;
 
 /** What images cost that are shown by a program: clones, the way to a device, and its speed. */
@@ -46,13 +46,13 @@ sync -f location`;
 }
 
 function compareAttach(bed: Bed, loop: Bed): string[] {
-  for (const each of [bed, loop]) runProgram(moctlRun(each, "create", "disk", "base", "256M"));
-  const detach = "moctl ./bed.mos detach base";
+  for (const each of [bed, loop]) runProgram(moctlRun(each, "create", "disk", "attached", "256M"));
+  const detach = "moctl ./bed.mos detach attached";
   const { shown, direct } = measure(ROUNDS, {
     shown: scriptSide(bed, "", ATTACH, "", detach),
     direct: scriptSide(loop, "", ATTACH, "", detach),
   });
-  for (const each of [bed, loop]) runProgram(moctlRun(each, "drop", "base"));
+  for (const each of [bed, loop]) runProgram(moctlRun(each, "drop", "attached"));
   return compare(`${bed.backend}: attach`, shown, direct);
 }
 

@@ -10,18 +10,21 @@ export interface Ground {
   readonly config: string;
   /** Whether volumes have sizes that can change, and can be disks. */
   readonly hasDevices: boolean;
+  /** What goes on in it side by side: the first letters of the names of volumes. */
+  readonly lanes: readonly string[];
 }
 
 /** Makes what is not there yet, and mounts all of it: a filesystem that the power cut caught replays its log. */
 export function openGrounds(directory: string): Ground[] {
   run("modprobe", "fuse");
   return [
-    { ...openFilesystem(directory, "loop", "xfs"), hasDevices: true },
-    { ...openFilesystem(directory, "btrfs", "btrfs"), hasDevices: false },
+    { ...openFilesystem(directory, "loop", "xfs"), hasDevices: true, lanes: ["a"] },
+    { ...openFilesystem(directory, "btrfs", "btrfs"), hasDevices: false, lanes: ["a"] },
     // A chain that is too long would be refused: nothing is made one image again while it works.
-    { ...openFilesystem(directory, "qcow2", "xfs", ["chain: 64"]), hasDevices: true },
-    { ...openFilesystem(directory, "ploop", "xfs"), hasDevices: true },
-    { ...openPool(directory, "dmthin"), hasDevices: true },
+    { ...openFilesystem(directory, "qcow2", "xfs", ["chain: 64"]), hasDevices: true, lanes: ["a"] },
+    { ...openFilesystem(directory, "ploop", "xfs"), hasDevices: true, lanes: ["a"] },
+    // Its changes share the transactions of the pool.
+    { ...openPool(directory, "dmthin"), hasDevices: true, lanes: ["a", "b"] },
   ];
 }
 

@@ -27,9 +27,9 @@ export class Machine {
     ]);
   }
 
-  /** Waits until the worker says this word on a line of its own. Throws with all that it said when it ends before. */
-  async untilSaid(word: string): Promise<void> {
-    while (!this.lines().includes(word)) {
+  /** Waits until the worker said so many lines with this word. Throws with all that it said when it ends before. */
+  async untilSaid(word: string, times = 1): Promise<void> {
+    while (this.lines().filter((line) => line.includes(word)).length < times) {
       if (this.script.exitCode !== null) throw this.describeEnd();
       await Bun.sleep(20);
     }

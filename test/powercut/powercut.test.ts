@@ -8,6 +8,9 @@ import { Machine } from "./machine.ts";
 const CUTS = 30;
 /** Of every so many cuts one comes while the machine still looks at what the one before it left. */
 const EARLY = 5;
+/** A cut comes after fewer answers than this, and somewhere in what follows. */
+const ANSWERED_MAX = 5;
+const ANSWERED = '"answered"';
 const LIMIT_MS = 3_600_000;
 
 const cannotRun = process.geteuid?.() !== 0 && process.env.MOSAIC_REQUIRE_BEDS !== "all";
@@ -32,7 +35,7 @@ async function loseNothing(): Promise<number[]> {
   try {
     for (let cut = 1; cut <= CUTS; cut++) {
       const said = await cutPower(directory, ledger, cut % EARLY === 0);
-      answered.push(said.filter((line) => line.includes('"answered"')).length);
+      answered.push(said.filter((line) => line.includes(ANSWERED)).length);
       ledger.push(...said);
     }
     await using last = new Machine(directory, ledger, "verify");
@@ -47,7 +50,9 @@ async function loseNothing(): Promise<number[]> {
 async function cutPower(directory: string, ledger: readonly string[], isEarly: boolean): Promise<string[]> {
   await using machine = new Machine(directory, ledger, "work");
   await machine.untilSaid(isEarly ? "begun" : "verified");
-  await Bun.sleep(Math.random() * (isEarly ? 3_000 : 5_000));
+  // How long a change takes depends on what else the host does.
+  if (!isEarly) await machine.untilSaid(ANSWERED, Math.floor(Math.random() * ANSWERED_MAX));
+  await Bun.sleep(Math.random() * 3_000);
   await machine.cut();
   return machine.lines().filter((line) => line.startsWith("{"));
 }

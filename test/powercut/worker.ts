@@ -22,7 +22,6 @@ const SIZE = 32 * MIB;
 const DATA_BYTES = 128 * 1024;
 /** Of each lane; what is there takes time to look at after each cut. */
 const VOLUMES_MAX = 3;
-const LANES = ["a", "b"];
 
 const [directory = "", ledgerPath = "", mode] = process.argv.slice(2);
 const ledger = readFileSync(ledgerPath, "utf8")
@@ -36,7 +35,7 @@ say("begun");
 const lanes = await Promise.all(openGrounds(directory).map(verifyGround));
 say("verified");
 if (mode === "verify") await Promise.all(lanes.map(({ agent }) => agent.end()));
-else await Promise.all(lanes.flatMap(({ work }) => LANES.map(work)));
+else await Promise.all(lanes.flatMap(({ ground, work }) => ground.lanes.map(work)));
 
 function say(line: string): void {
   writeSync(1, `${line}\n`);
@@ -59,7 +58,7 @@ async function verifyGround(ground: Ground) {
     if (known.sum !== null && sum !== known.sum) throw new Error(`${ground.name}: ${volume} has other data`);
   }
   tell({ at: ground.name, found: [...found] });
-  return { agent, work: (lane: string) => work(ground, agent, lane, found) };
+  return { ground, agent, work: (lane: string) => work(ground, agent, lane, found) };
 }
 
 /** Checks and repairs until nothing is left to repair: a pool that is not active is all that a check can say of it. */
