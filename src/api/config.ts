@@ -1,5 +1,5 @@
 import { dirname, resolve } from "node:path";
-import type { BackendContext, PoolLimits } from "../backends/backend.ts";
+import type { BackendContext, EngineName, PoolLimits } from "../backends/backend.ts";
 import { BACKENDS, type BackendName, listTypeWords } from "../backends/registry.ts";
 import { MosaicError, quote } from "../base/errors.ts";
 import { parseStoredName } from "../base/names.ts";
@@ -38,7 +38,7 @@ export interface Config {
   /** The most images that a volume may be made of; undefined when the config does not say. */
   readonly chain: number | undefined;
   /** Who shows disks of ploop. */
-  readonly engine: "auto" | "kernel" | "qemu" | undefined;
+  readonly engine: EngineName | undefined;
   /** INVALID_CONFIG at the place of a key, for what only the backend can find out. */
   faultAt(key: string, message: string): MosaicError;
 }

@@ -1,4 +1,5 @@
 import type * as zod from "zod/mini";
+import type { EngineName } from "../backends/backend.ts";
 import { BACKENDS, type BackendKey, type BackendRow, listTypeWords } from "../backends/registry.ts";
 import { FILESYSTEM_NAMES, type FilesystemName } from "../filesystems/registry.ts";
 import * as z from "./zod.ts";
@@ -22,7 +23,7 @@ export interface ConfigFields {
     | { readonly data?: number; readonly metadata?: number; readonly overcommit?: number | "none" }
     | undefined;
   readonly chain?: number | undefined;
-  readonly engine?: "auto" | "kernel" | "qemu" | undefined;
+  readonly engine?: EngineName | undefined;
 }
 
 /** A key of a config. */

@@ -202,6 +202,9 @@ export interface PoolLimits {
   readonly overcommit: number | null;
 }
 
+/** What a config can say of who shows disks of ploop. */
+export type EngineName = "auto" | "kernel" | "qemu";
+
 /** What a backend gets to work with. */
 export interface BackendContext {
   readonly steps: Steps;
@@ -223,7 +226,7 @@ export interface BackendContext {
   /** The most images that a volume may be made of; undefined when the config does not say. */
   readonly chain: number | undefined;
   /** Who shows disks of ploop; undefined when the config does not say. */
-  readonly engine: "auto" | "kernel" | "qemu" | undefined;
+  readonly engine: EngineName | undefined;
   readonly lockTimeoutMs: number;
   /** Makes the error for a location of the wrong kind, at its place in the config. */
   readonly wrongLocation: (found: string, expected: string) => MosaicError;

@@ -151,9 +151,7 @@ export async function startAnew(steps: Steps, directory: string, start: () => Pr
 
 /** Of one that only waits nobody knows how it was started. */
 async function endUnused(steps: Steps, directory: string): Promise<void> {
-  const isKernels = findMountedDisk(directory) !== undefined;
-  if (!isKernels && findDaemon(directory) === undefined && !isShown(directory) && !hasServed(directory))
-    return;
+  if (!isAlive(directory) && !isShown(directory) && !hasServed(directory)) return;
   await endExport(steps, directory);
   makeRunDirectory(directory);
 }

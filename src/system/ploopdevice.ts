@@ -1,7 +1,7 @@
-import { closeSync, constants, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { MosaicError, quote } from "../base/errors.ts";
 import { calling, unlessErrno } from "./errno.ts";
-import { closeFd, findStatus } from "./files.ts";
+import { closeFd, findStatus, openPath } from "./files.ts";
 import { attachMount, detachMount, openBindMount } from "./mounting.ts";
 import { replaceRunFile } from "./rundir.ts";
 import { queryTool, runTool } from "./runner.ts";
@@ -73,8 +73,9 @@ async function findDevice(
 }
 
 async function placeDevice(steps: Steps, device: string, path: string): Promise<void> {
-  const open = (name: string) => calling("open", name, () => openSync(name, O_PATH | constants.O_NOFOLLOW));
-  const [deviceFd, targetFd] = steps.planning ? [-1, -1] : [openDevice(device), open(path)];
+  // A name below /dev/mapper is a link to the node.
+  const openDevice = () => calling("open", device, () => openSync(device, O_PATH));
+  const [deviceFd, targetFd] = steps.planning ? [-1, -1] : [openDevice(), openPath(path, O_PATH)];
   try {
     const mountFd = await openBindMount(steps, device, deviceFd, false);
     try {
@@ -85,9 +86,4 @@ async function placeDevice(steps: Steps, device: string, path: string): Promise<
   } finally {
     if (!steps.planning) for (const fd of [deviceFd, targetFd]) closeFd(fd);
   }
-}
-
-/** A name below /dev/mapper is a link to the node. */
-function openDevice(device: string): number {
-  return calling("open", device, () => openSync(device, O_PATH));
 }

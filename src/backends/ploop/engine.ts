@@ -3,7 +3,7 @@ import type { Kind } from "../../location/record.ts";
 import { mountDisk } from "../../system/ploopdevice.ts";
 import type { Steps } from "../../system/steps.ts";
 import { startDaemon, type Window } from "../../system/storagedaemon.ts";
-import type { BackendContext } from "../backend.ts";
+import type { EngineName } from "../backend.ts";
 import { DESCRIPTOR_NAME } from "./descriptor.ts";
 import { type Disk, readDisk } from "./disk.ts";
 import { describeLayers, layFiles } from "./nodes.ts";
@@ -51,7 +51,7 @@ const KERNEL: Engine = {
 };
 
 /** The engine that a config says, or that suits this host: a kernel of OpenVZ has /proc/vz. */
-export function engineOf(name: BackendContext["engine"] = "auto"): Engine {
+export function engineOf(name: EngineName = "auto"): Engine {
   const isKernel = name === "auto" ? existsSync("/proc/vz") : name === "kernel";
   return isKernel ? KERNEL : QEMU;
 }
