@@ -29,9 +29,7 @@ export async function whileFrozen(
   try {
     await action();
   } finally {
-    // Where the thaw fails the watchdog lives on, and thaws as soon as the lock is free.
-    await thaw(steps, mountFd);
-    await watchdog.end();
+    await thaw(steps, mountFd, watchdog);
   }
 }
 
@@ -51,7 +49,8 @@ function translateFreeze(words: string): ErrorCode | undefined {
   return words.includes("Device or resource busy") ? "BUSY" : undefined;
 }
 
-async function thaw(steps: Steps, mountFd: number): Promise<void> {
+/** Where it fails twice the watchdog lives on, and thaws as soon as the lock is free. */
+async function thaw(steps: Steps, mountFd: number, watchdog: Watchdog): Promise<void> {
   const unfreeze = () =>
     runTool(steps, "fsfreeze", ["--unfreeze", FROZEN_PATH], { fds: [mountFd], translate: translateThaw });
   try {
@@ -60,8 +59,10 @@ async function thaw(steps: Steps, mountFd: number): Promise<void> {
     if (!(thrown instanceof MosaicError)) throw thrown;
     if (thrown.code === "BUSY") throw tooSlow(thrown);
     await unfreeze();
+    await watchdog.end();
     throw thrown;
   }
+  await watchdog.end();
 }
 
 /** fsfreeze says so of a filesystem that is not frozen. */

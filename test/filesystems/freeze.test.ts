@@ -5,6 +5,7 @@ import { FREEZE_LIMIT_SECONDS, whileFrozen } from "../../src/filesystems/freeze.
 import { tryLock } from "../../src/system/libc.ts";
 import { listProcesses } from "../../src/system/mounts.ts";
 import { directSteps, loggedSteps, plannedSteps } from "../../src/system/steps.ts";
+import { startWatchdog } from "../../src/system/watchdog.ts";
 import { type Bed, describeOnBed } from "../support/beds.ts";
 import { until } from "../support/expect.ts";
 
@@ -47,7 +48,7 @@ function testFreezing(bed: Bed): void {
   function findWatchdogs(): number[] {
     return listProcesses().filter((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes(lockPath);
+        return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes(`${lockPath}/.`);
       } catch {
         return false;
       }
@@ -177,6 +178,16 @@ function testFreezing(bed: Bed): void {
     expect(await writer.child.exited).toBe(0);
     // Far from the limit: it was the end of the process that the watchdog saw, and not the end of its patience.
     expect(performance.now() - killed).toBeLessThan((FREEZE_LIMIT_SECONDS * 1000) / 4);
+    await expectThawed();
+  });
+
+  test("the watchdog thaws, and makes nothing, when the directory of the lock is gone already", async () => {
+    const gone = join(bed.directory, "gone");
+    Bun.spawnSync(["fsfreeze", "--freeze", bed.location], { timeout: 20_000 });
+    const writer = await startBlockedWriter();
+    await startWatchdog(directSteps, gone, "fsfreeze", ["--unfreeze", "/proc/self/fd/3"], [mountFd]);
+    expect(await writer.child.exited).toBe(0);
+    expect(existsSync(gone)).toBe(false);
     await expectThawed();
   });
 

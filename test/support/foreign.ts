@@ -6,7 +6,7 @@ import { findMappedDevice, listMappedUsers } from "../../src/system/devicemapper
 import { readOwnMounts } from "../../src/system/mounts.ts";
 import { type Bed, dmsetup, endDaemonsBelow, hasImages, run } from "./beds.ts";
 import { makeRawDisk } from "./ploopdisk.ts";
-import { trySend } from "./pools.ts";
+import { sendToPool } from "./pools.ts";
 import { loopImagesBelow } from "./snapshot.ts";
 
 // What a test does behind mosaic's back, by the kernel's own tools.
@@ -77,8 +77,16 @@ function clearPool(bed: Bed): void {
   const pool = basename(bed.configuredLocation);
   for (const { name } of listMappedUsers(findMappedDevice({ name: pool })?.number ?? ""))
     dmsetup("remove", "--retry", name);
-  for (const { id } of listObjects(bed.location)) trySend(pool, `delete ${id}`);
+  for (const { id } of listObjects(bed.location)) deleteThin(pool, id);
   for (const name of readdirSync(bed.location)) rmSync(join(bed.location, name), { recursive: true });
+}
+
+/** A device that goes keeps its part of the pool for a moment. */
+function deleteThin(pool: string, id: number): void {
+  for (let tries = 0; sendToPool(pool, `delete ${id}`) === "EBUSY"; tries++) {
+    if (tries === 500) throw new Error(`the device ${id} of the pool ${pool} stays in use`);
+    Bun.sleepSync(20);
+  }
 }
 
 function removeObject(path: string, isOnBtrfs: boolean): void {

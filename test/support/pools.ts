@@ -2,6 +2,7 @@ import { expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { listObjects } from "../../src/backends/dmthin/objects.ts";
+import { MosaicError } from "../../src/base/errors.ts";
 import type { Mosaic } from "../../src/index.ts";
 import { closeFd, openPath } from "../../src/system/files.ts";
 import { ioctl } from "../../src/system/libc.ts";
@@ -53,8 +54,11 @@ export async function listProblems(mosaic: Mosaic): Promise<string[]> {
   return findings.filter(({ severity }) => severity === "problem").map(({ code }) => code);
 }
 
-/** Sends a message to a pool as dmsetup does, and much faster; false when the kernel refuses it: linux/dm-ioctl.h. */
-export function trySend(pool: string, message: string): boolean {
+/** Whether the kernel does what a message to a pool says. */
+export const trySend = (pool: string, message: string) => sendToPool(pool, message) === undefined;
+
+/** Sends a message to a pool as dmsetup does, and much faster; gives the errno when the kernel refuses it: linux/dm-ioctl.h. */
+export function sendToPool(pool: string, message: string): string | undefined {
   const DM_TARGET_MSG = 0xc138fd0e;
   const buffer = Buffer.alloc(1024);
   buffer.writeUInt32LE(4, 0);
@@ -65,9 +69,10 @@ export function trySend(pool: string, message: string): boolean {
   const fd = openPath("/dev/mapper/control");
   try {
     ioctl(fd, DM_TARGET_MSG, buffer, pool);
-    return true;
-  } catch {
-    return false;
+    return undefined;
+  } catch (thrown) {
+    if (thrown instanceof MosaicError) return String(thrown.details.errno);
+    throw thrown;
   } finally {
     closeFd(fd);
   }

@@ -21,7 +21,8 @@ import type { Pool } from "./pool.ts";
 // user; only then it comes to life. A run that is killed before leaves one that has no table in use, which the next removes.
 
 const SECTOR_BYTES = 512;
-const SETTLE_MS = 5_000;
+/** How long a device may take to go after its last use. */
+export const SETTLE_MS = 5_000;
 const GLANCE_MS = 1_000;
 
 /** A device that exists at least as long as `close` was not called. */

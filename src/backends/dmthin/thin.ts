@@ -6,7 +6,7 @@ import { removeFile } from "../../system/files.ts";
 import { getAttribute } from "../../system/libc.ts";
 import { listThinDevices } from "../../system/thintools.ts";
 import { changePool, type PoolChange, whileReadable } from "./change.ts";
-import { findLeftover } from "./devices.ts";
+import { findForeignDevices, findLeftover, SETTLE_MS } from "./devices.ts";
 import { requireSound } from "./health.ts";
 import { requireTie } from "./ledger.ts";
 import { findObject, ID_MAX, listObjects, type ThinObject, writeObject } from "./objects.ts";
@@ -80,9 +80,23 @@ async function deleteDevice(store: ThinStore, object: ThinObject, change: PoolCh
   if (leftover) await runDmsetup(store.steps, ["remove", leftover.name], [lockFd]);
   await change.begin();
   try {
-    await change.send(`delete ${object.id}`);
+    await sendDelete(object.id, change);
   } catch (thrown) {
     if (!hasErrno(thrown, "ENODATA")) throw explainBusy(thrown, object.id);
+  }
+}
+
+/** The kernel takes a mapped device that goes off its list a moment before it lets go of its part of the pool. */
+async function sendDelete(id: number, { pool, send }: PoolChange): Promise<void> {
+  const deadline = performance.now() + SETTLE_MS;
+  for (;;) {
+    try {
+      return await send(`delete ${id}`);
+    } catch (thrown) {
+      const isGoing = hasErrno(thrown, "EBUSY") && findForeignDevices(pool, id).length === 0;
+      if (!isGoing || performance.now() > deadline) throw thrown;
+    }
+    await Bun.sleep(20);
   }
 }
 
