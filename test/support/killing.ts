@@ -1,8 +1,7 @@
-import { expect } from "bun:test";
-import { mkdirSync, renameSync } from "node:fs";
+import { afterAll, expect } from "bun:test";
 import { join } from "node:path";
 import type { ActionName } from "../../src/api/actions.ts";
-import { run } from "./beds.ts";
+import { makeTestDirectory, removeTestDirectory, run } from "./beds.ts";
 
 const TIMEOUT_MS = 120_000;
 
@@ -18,24 +17,25 @@ export function killAtStep(
   values: object,
 ): boolean {
   const which = typeof step === "number" ? String(step) : step.source;
-  const argv = [process.execPath, bundleChild(), config, mode, which, action, JSON.stringify(values)];
+  const argv = [process.execPath, compileChild(), config, mode, which, action, JSON.stringify(values)];
   const child = Bun.spawnSync(argv, { timeout: TIMEOUT_MS });
   if (child.exitCode === 0) return false;
   expect([child.signalCode ?? null, child.stderr.toString()]).toEqual(["SIGKILL", ""]);
   return true;
 }
 
-let bundled: string | undefined;
+let directory: string | undefined;
+afterAll(() => {
+  if (directory) removeTestDirectory(directory);
+  directory = undefined;
+});
 
-/** The program as one file, kept with what the tools keep: on an emulated processor it starts in a third of the time. */
-function bundleChild(): string {
-  if (bundled) return bundled;
-  const cache = join(import.meta.dir, "../../node_modules/.cache");
-  const path = join(cache, "faultchild.js");
-  const made = `${path}.${process.pid}`;
-  mkdirSync(cache, { recursive: true });
-  run(process.execPath, "build", "--target=bun", join(import.meta.dir, "faultchild.ts"), "--outfile", made);
-  renameSync(made, path);
-  bundled = path;
-  return path;
+/** The program, compiled: on an emulated processor it starts in half the time. */
+function compileChild(): string {
+  if (!directory) {
+    directory = makeTestDirectory("faultchild");
+    const options = ["--target=bun", "--format=cjs", "--bytecode", "--outdir", directory];
+    run(process.execPath, "build", join(import.meta.dir, "faultchild.ts"), ...options);
+  }
+  return join(directory, "faultchild.js");
 }
