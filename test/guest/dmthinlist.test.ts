@@ -216,6 +216,19 @@ function testInactive(bed: Bed): void {
     await mosaic.dropVolume("web");
   });
 
+  test("is made so in place of a node that a device left which is gone", async () => {
+    await using mosaic = await openMosaic(writeConfig());
+    await mosaic.createVolume("web", DISK);
+    const [major = ""] = String(findMappedDevice({ name: poolOf(bed) })?.number).split(":");
+    dmsetup("remove", poolOf(bed));
+    rmSync(bed.configuredLocation, { force: true });
+    run("mknod", bed.configuredLocation, "b", major, "4095");
+    await expectError("UNAVAILABLE", () => openMosaic(bed.config));
+    await mosaic.attachVolume("web");
+    await mosaic.detachVolume("web");
+    await mosaic.dropVolume("web");
+  });
+
   test("is not made so, and not formatted, when its metadata is damaged or empty", async () => {
     const metadata = join(bed.directory, "pool-metadata");
     await using mosaic = await openMosaic(writeConfig());

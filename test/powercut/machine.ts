@@ -4,7 +4,7 @@ import { join } from "node:path";
 // A virtual machine with the worker in it.
 
 const PROJECT = join(import.meta.dir, "../..");
-const LIMIT_SECONDS = 180;
+const LIMIT_SECONDS = 600;
 
 /** One boot of the virtual machine on the disk of a directory. */
 export class Machine {

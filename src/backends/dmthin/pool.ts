@@ -1,4 +1,4 @@
-import { readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { MosaicError, quote } from "../../base/errors.ts";
 import { findMappedDevice, readTable } from "../../system/devicemapper.ts";
@@ -73,16 +73,18 @@ export function nodeOf(number: string): string {
   return `/dev/${basename(calling("readlink", link, () => readlinkSync(link)))}`;
 }
 
-/** The number of the block device at a path; undefined where nothing is. */
+/** The number of the block device at a path; undefined where the kernel has none. */
 function findBlockNumber(path: string, wrong: BackendContext["wrongLocation"]): string | undefined {
+  // What the kernel calls it counts: where no udev runs its node may be missing, or be that of a device that is gone.
+  const named = dirname(path) === "/dev/mapper" ? findMappedDevice({ name: basename(path) }) : undefined;
+  if (named) return named.number;
   const status = unlessErrno(["ENOENT"], () =>
     calling("stat", path, () => statSync(path, { throwIfNoEntry: false })),
   );
-  // The kernel has the pool also where nobody has made its node.
-  if (!status && dirname(path) === "/dev/mapper") return findMappedDevice({ name: basename(path) })?.number;
   if (!status) return undefined;
   if (!status.isBlockDevice()) throw wrong(describeFile(status), "the device of a thin pool");
-  return numberOf(status.rdev);
+  const number = numberOf(status.rdev);
+  return existsSync(`/sys/dev/block/${number}`) ? number : undefined;
 }
 
 /** The number of the block device at a path. Throws NOT_FOUND. */
