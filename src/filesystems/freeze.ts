@@ -57,10 +57,10 @@ async function thaw(steps: Steps, mountFd: number, watchdog: Watchdog): Promise<
     await unfreeze();
   } catch (thrown) {
     if (!(thrown instanceof MosaicError)) throw thrown;
-    if (thrown.code === "BUSY") throw tooSlow(thrown);
-    await unfreeze();
+    const isThawed = thrown.code === "BUSY";
+    if (!isThawed) await unfreeze();
     await watchdog.end();
-    throw thrown;
+    throw isThawed ? tooSlow(thrown) : thrown;
   }
   await watchdog.end();
 }

@@ -119,6 +119,7 @@ function testFreezing(bed: Bed): void {
       message: expect.stringContaining("thawed before its copy was complete"),
     });
     await expectThawed();
+    await until("the end of the watchdog", () => findWatchdogs().length === 0);
   });
 
   test("nothing is done when somebody else has frozen it", async () => {
