@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { fsyncSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { type Mosaic, openMosaic } from "../../src/index.ts";
+import { type Mosaic, MosaicError, openMosaic } from "../../src/index.ts";
 import { closeFd, openDirectory } from "../../src/system/files.ts";
 import { ioctl } from "../../src/system/libc.ts";
+import { directSteps, type Steps } from "../../src/system/steps.ts";
 import { BEDS, type Bed, describeOnBed, dmsetup, run } from "../support/beds.ts";
 import { listBedDevices } from "../support/devices.ts";
 import { expectError, until } from "../support/expect.ts";
@@ -21,6 +22,7 @@ describeOnBed(BEDS.dmthin[0], (bed) => {
   // The other kills are in the suite for every backend: conformance/faults.test.ts.
   test("what a killed drop left is not deleted for somebody who has its id", () => testKilledDrop(bed));
   test("a killed attach leaves no device behind the next command", () => testLeftDevice(bed));
+  test("a delete that comes before its device has gone is tried again", () => testEarlyDelete(bed));
   test("the lowest free id is used, and devices of others are respected", () => testIds(bed));
   describe("sizes", () => testSizes(bed));
   test("what a dropped volume held is never shown in a new one", () => testZeroing(bed));
@@ -36,6 +38,24 @@ async function testKilledDrop(bed: Bed): Promise<void> {
   expect(readIds(bed)).toEqual([1, 2]);
   expect(await listProblems(mosaic)).toEqual([]);
   dmsetup("message", poolOf(bed), "0", "delete 1");
+}
+
+/** The kernel calls the device busy for a moment, as it does also when nobody knows who has it. */
+async function testEarlyDelete(bed: Bed): Promise<void> {
+  let refusals = 0;
+  const steps: Steps = {
+    planning: false,
+    async take(step, action, planned) {
+      if (!/0 'delete/.test(step.text) || refusals === 3) return directSteps.take(step, action, planned);
+      refusals++;
+      throw new MosaicError("BUSY", "injected", { errno: "EBUSY" });
+    },
+  };
+  await using mosaic = await openMosaic(bed.config, { steps });
+  await mosaic.createVolume("web", DISK);
+  await mosaic.dropVolume("web");
+  expect(refusals).toBe(3);
+  expect(expectPoolSame(bed)).toEqual([]);
 }
 
 /** Neither a device nor, where no udev runs, a node. */
